@@ -1,0 +1,34 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+pytest_plugins = ["pytester"]
+SHARED = pathlib.Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def no_global_state_leaks():
+    """A test must leave gradients on, and every test starts from the same random numbers."""
+    import tinyseg
+    from tinyseg.graph import grad_enabled
+
+    tinyseg.manual_seed(0)
+    yield
+    assert grad_enabled(), "the test left no_grad on"
+
+
+@pytest.fixture
+def shared_data():
+    """Real images beside the checkout; tests that want them are skipped where there are none."""
+    def find(name):
+        path = SHARED / "data" / name
+        if not path.is_dir():
+            pytest.skip(f"no real images here: {name} is not beside the checkout")
+        return path
+    return find

@@ -1,0 +1,17 @@
+"""Numba kernels on plain arrays: no Tensor, no graph.
+
+Rules of this floor: every output cell has one owner, so that the result has the same bits at any number of threads; a kernel
+and the jitted helpers that it calls stand in one file; the docstring is the index formula.  `kernel.py_func` is the plain
+Python body, to step through with a debugger.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+
+def dense(array: np.ndarray) -> np.ndarray:
+    """The array as kernels want it: C-contiguous, aligned, writable; a copy only where it is not so already.
+
+    Numba would compile every kernel anew for each other kind.
+    """
+    return np.require(array, requirements=["C", "A", "W"])

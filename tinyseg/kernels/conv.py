@@ -1,0 +1,254 @@
+"""Convolution and its two gradients by im2col: columns are built strip by strip and multiplied while they are in cache.
+
+With s = stride, d = dilation, p = padding (all per axis) and (c, u, v) running over a kernel's channels, rows and columns,
+
+    y[n, o, i, j] = b[o] + Σ_cuv w[o, c, u, v] · x[n, c, i·s + u·d - p, j·s + v·d - p]          (x is 0 outside)
+
+is a matrix product W @ columns, where row (c, u, v) of the columns holds the input pixel under that tap for every output
+position.  A whole column matrix would be K·K times the input; a strip of a few hundred positions fits the second-level
+cache.  Its product with the kernel then needs no library: four rows at a time, the compiler keeps everything in registers.
+
+All arrays are C-contiguous and of one dtype.  `geometry` is (stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w).
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+CACHED_VALUES = 1 << 17       # values of one strip of columns: half of a megabyte in float32
+FLAGS = {"contract"}          # a·b + c in one rounding; nothing that NaN or infinity would notice
+
+
+@njit(cache=True)
+def strip_length(rows, positions):
+    """How many output positions a strip of columns with so many rows takes: a multiple of 16, at least 64."""
+    return min(positions, max(64, min(512, CACHED_VALUES // rows // 16 * 16)))
+
+
+@njit(cache=True)
+def fill_columns(columns, x, start, out_w, kernel_h, kernel_w, geometry):
+    """columns[(c, u, v), q] = x[c, i·s + u·d - p, j·s + v·d - p] for the output positions (i, j) = divmod(start + q, out_w).
+
+    Rows beyond C·KH·KW (there to make their number a multiple of four) become 0.
+    """
+    sh, sw, ph, pw, dh, dw = geometry
+    channels, height, width = x.shape
+    length = columns.shape[1]
+    row = 0
+    for c in range(channels):
+        for u in range(kernel_h):
+            for v in range(kernel_w):
+                q = 0
+                while q < length:                                      # one output row, or the part of it in this strip
+                    i, j = divmod(start + q, out_w)
+                    count = min(out_w - j, length - q)
+                    h = i * sh + u * dh - ph
+                    left = j * sw + v * dw - pw
+                    first, last = 0, 0                                 # the positions whose tap lies inside the image
+                    if 0 <= h < height:
+                        first = min(count, max(0, (sw - 1 - left) // sw))
+                        last = max(first, min(count, (width - 1 - left) // sw + 1))
+                    columns[row, q:q + first] = 0
+                    for k in range(first, last):
+                        columns[row, q + k] = x[c, h, left + k * sw]
+                    columns[row, q + last:q + count] = 0
+                    q += count
+                row += 1
+    columns[row:] = 0
+
+
+@njit(cache=True)
+def add_columns(columns, dx, start, out_w, kernel_h, kernel_w, geometry):
+    """col2im: dx[c, i·s + u·d - p, j·s + v·d - p] += columns[(c, u, v), q], the transpose of `fill_columns`."""
+    sh, sw, ph, pw, dh, dw = geometry
+    channels, height, width = dx.shape
+    length = columns.shape[1]
+    row = 0
+    for c in range(channels):
+        for u in range(kernel_h):
+            for v in range(kernel_w):
+                q = 0
+                while q < length:
+                    i, j = divmod(start + q, out_w)
+                    count = min(out_w - j, length - q)
+                    h = i * sh + u * dh - ph
+                    left = j * sw + v * dw - pw
+                    if 0 <= h < height:
+                        first = min(count, max(0, (sw - 1 - left) // sw))
+                        last = max(first, min(count, (width - 1 - left) // sw + 1))
+                        for k in range(first, last):
+                            dx[c, h, left + k * sw] += columns[row, q + k]
+                    q += count
+                row += 1
+
+
+@njit(cache=True, fastmath=FLAGS)
+def add_product(out, a, b):
+    """out[m, q] += Σ_k a[m, k] b[k, q] in blocks of 4 x 4 coefficients; k runs to a multiple of four."""
+    rows, depth = a.shape
+    length = b.shape[1]
+    blocked = rows // 4 * 4
+    for m in range(0, blocked, 4):
+        y0, y1, y2, y3 = out[m], out[m + 1], out[m + 2], out[m + 3]
+        for k in range(0, depth, 4):
+            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            a00, a01, a02, a03 = a[m, k], a[m, k + 1], a[m, k + 2], a[m, k + 3]
+            a10, a11, a12, a13 = a[m + 1, k], a[m + 1, k + 1], a[m + 1, k + 2], a[m + 1, k + 3]
+            a20, a21, a22, a23 = a[m + 2, k], a[m + 2, k + 1], a[m + 2, k + 2], a[m + 2, k + 3]
+            a30, a31, a32, a33 = a[m + 3, k], a[m + 3, k + 1], a[m + 3, k + 2], a[m + 3, k + 3]
+            for q in range(length):
+                y0[q] += a00 * b0[q] + a01 * b1[q] + a02 * b2[q] + a03 * b3[q]
+                y1[q] += a10 * b0[q] + a11 * b1[q] + a12 * b2[q] + a13 * b3[q]
+                y2[q] += a20 * b0[q] + a21 * b1[q] + a22 * b2[q] + a23 * b3[q]
+                y3[q] += a30 * b0[q] + a31 * b1[q] + a32 * b2[q] + a33 * b3[q]
+    for m in range(blocked, rows):
+        y0 = out[m]
+        for k in range(0, depth, 4):
+            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            a00, a01, a02, a03 = a[m, k], a[m, k + 1], a[m, k + 2], a[m, k + 3]
+            for q in range(length):
+                y0[q] += a00 * b0[q] + a01 * b1[q] + a02 * b2[q] + a03 * b3[q]
+
+
+@njit(cache=True, fastmath={"contract", "reassoc"})
+def add_inner_products(out, a, b):
+    """out[m, k] += Σ_q a[m, q] b[k, q] in blocks of 2 x 4; m runs to a multiple of two, k of four."""
+    rows, length = a.shape
+    zero = out.dtype.type(0)
+    for k in range(0, b.shape[0], 4):
+        b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+        for m in range(0, rows, 2):
+            a0, a1 = a[m], a[m + 1]
+            s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
+            for q in range(length):
+                s00 += a0[q] * b0[q]
+                s01 += a0[q] * b1[q]
+                s02 += a0[q] * b2[q]
+                s03 += a0[q] * b3[q]
+                s10 += a1[q] * b0[q]
+                s11 += a1[q] * b1[q]
+                s12 += a1[q] * b2[q]
+                s13 += a1[q] * b3[q]
+            out[m, k] += s00
+            out[m, k + 1] += s01
+            out[m, k + 2] += s02
+            out[m, k + 3] += s03
+            out[m + 1, k] += s10
+            out[m + 1, k + 1] += s11
+            out[m + 1, k + 2] += s12
+            out[m + 1, k + 3] += s13
+
+
+@njit(cache=True)
+def fours(n):
+    """n rounded up to a multiple of four."""
+    return (n + 3) // 4 * 4
+
+
+@njit(cache=True, parallel=True)
+def conv2d(y, x, weight, bias, geometry):
+    """y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] x[n, c, i·s + u·d - p, j·s + v·d - p], for each group of channels.
+
+    x (N, G·C, H, W), weight (G·O, C, KH, KW), bias (G·O,), y (N, G·O, HO, WO).  One task owns a strip of positions of one
+    group of one image.
+    """
+    batch, height, width = x.shape[0], x.shape[2], x.shape[3]
+    channels, kernel_h, kernel_w = weight.shape[1:]
+    out_h, out_w = y.shape[2:]
+    groups = x.shape[1] // channels
+    outputs = weight.shape[0] // groups
+    taps, positions = channels * kernel_h * kernel_w, out_h * out_w
+    w = np.zeros((groups, outputs, fours(taps)), weight.dtype)
+    w[:, :, :taps] = weight.reshape(groups, outputs, taps)             # (G·O, C, KH, KW) -> (G, O, C·KH·KW)
+    xs = x.reshape(batch * groups, channels, height, width)
+    ys = y.reshape(batch * groups, outputs, positions)
+    strip = strip_length(fours(taps), positions)
+    strips = (positions + strip - 1) // strip
+    for task in prange(batch * groups * strips):
+        image, start = task // strips, task % strips * strip
+        length = min(strip, positions - start)
+        columns = np.empty((fours(taps), length), x.dtype)
+        fill_columns(columns, xs[image], start, out_w, kernel_h, kernel_w, geometry)
+        product = np.empty((outputs, length), x.dtype)
+        group = image % groups
+        for o in range(outputs):
+            product[o] = bias[group * outputs + o]
+        add_product(product, w[group], columns)
+        ys[image, :, start:start + length] = product
+
+
+@njit(cache=True, parallel=True)
+def conv2d_input_grad(dx, dy, weight, bias, geometry):
+    """dx[n, c, h, w] = bias[c] + Σ_ouv weight[o, c, u, v] dy[n, o, i, j], over all i·s + u·d - p = h, j·s + v·d - p = w.
+
+    This is also the forward pass of transposed convolution (hence the bias).  dx (N, G·C, H, W), dy (N, G·O, HO, WO),
+    weight (G·O, C, KH, KW), bias (G·C,).  One task owns a few channels of one group of one image, so overlapping kernels
+    are added by one thread.
+    """
+    batch, height, width = dx.shape[0], dx.shape[2], dx.shape[3]
+    channels, kernel_h, kernel_w = weight.shape[1:]
+    out_h, out_w = dy.shape[2:]
+    groups = dx.shape[1] // channels
+    outputs = weight.shape[0] // groups
+    kernel, positions = kernel_h * kernel_w, out_h * out_w
+    w = np.zeros((groups, channels * kernel, fours(outputs)), weight.dtype)
+    for g in range(groups):                                            # (G·O, C, KH, KW) -> (G, C·KH·KW, O)
+        w[g, :, :outputs] = weight[g * outputs:(g + 1) * outputs].reshape(outputs, channels * kernel).T
+    dxs = dx.reshape(batch * groups, channels, height, width)
+    dys = dy.reshape(batch * groups, outputs, positions)
+    block = owned_channels(channels, batch * groups)
+    blocks = (channels + block - 1) // block
+    strip = strip_length(max(block * kernel, fours(outputs)), positions)
+    for task in prange(batch * groups * blocks):
+        image, c0 = task // blocks, task % blocks * block
+        c1 = min(channels, c0 + block)
+        group = image % groups
+        for c in range(c0, c1):
+            dxs[image, c] = bias[group * channels + c]
+        for start in range(0, positions, strip):
+            length = min(strip, positions - start)
+            upstream = np.zeros((fours(outputs), length), dx.dtype)
+            upstream[:outputs] = dys[image, :, start:start + length]
+            columns = np.zeros(((c1 - c0) * kernel, length), dx.dtype)
+            add_product(columns, w[group, c0 * kernel:c1 * kernel], upstream)
+            add_columns(columns, dxs[image, c0:c1], start, out_w, kernel_h, kernel_w, geometry)
+
+
+@njit(cache=True)
+def owned_channels(channels, images):
+    """How many channels one task takes: at most 4, and fewer where that leaves less than 4 tasks."""
+    return max(1, min(4, channels * images // 4))
+
+
+@njit(cache=True, parallel=True)
+def conv2d_weight_grad(dw, x, dy, geometry):
+    """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], for each group of channels.
+
+    x (N, G·C, H, W), dy (N, G·O, HO, WO), dw (G·O, C, KH, KW).  One task owns the gradient of a few input channels, and goes
+    over all images and positions for them: nothing has to be summed across threads.
+    """
+    batch, height, width = x.shape[0], x.shape[2], x.shape[3]
+    channels, kernel_h, kernel_w = dw.shape[1:]
+    out_h, out_w = dy.shape[2:]
+    groups = x.shape[1] // channels
+    outputs = dw.shape[0] // groups
+    kernel, positions = kernel_h * kernel_w, out_h * out_w
+    xs = x.reshape(batch, groups, channels, height, width)
+    dys = dy.reshape(batch, groups, outputs, positions)
+    dws = dw.reshape(groups, outputs, channels * kernel)               # (G·O, C, KH, KW) -> (G, O, C·KH·KW)
+    block = owned_channels(channels, groups)
+    blocks = (channels + block - 1) // block
+    strip = strip_length(max(fours(block * kernel), outputs), positions)
+    for task in prange(groups * blocks):
+        group, c0 = task // blocks, task % blocks * block
+        c1 = min(channels, c0 + block)
+        total = np.zeros((fours(outputs), fours((c1 - c0) * kernel)), dw.dtype)
+        for n in range(batch):
+            for start in range(0, positions, strip):
+                length = min(strip, positions - start)
+                upstream = np.zeros((fours(outputs), length), dw.dtype)
+                upstream[:outputs] = dys[n, group, :, start:start + length]
+                columns = np.empty((total.shape[1], length), dw.dtype)
+                fill_columns(columns, xs[n, group, c0:c1], start, out_w, kernel_h, kernel_w, geometry)
+                add_inner_products(total, upstream, columns)
+        dws[group, :, c0 * kernel:c1 * kernel] = total[:outputs, :(c1 - c0) * kernel]

@@ -1,0 +1,83 @@
+"""Pooling over windows.  One task owns one plane (n, c), so overlapping windows are added by one thread."""
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+
+@njit(cache=True, parallel=True)
+def max_pool2d(y, indices, x, kernel, geometry):
+    """y[n, i, j] = max_uv x[n, i·s + u·d - p, j·s + v·d - p];  indices: where it stands in the plane, row by row.
+
+    Of equal maxima the first in the window counts; NaN wins.  A window that lies in the padding alone gives -inf, index -1.
+    geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w).
+    """
+    sh, sw, ph, pw, dh, dw = geometry
+    planes, height, width = x.shape
+    for n in prange(planes):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                best, where = -np.inf, -1
+                for u in range(kernel[0]):
+                    h = i * sh + u * dh - ph
+                    if 0 <= h < height:
+                        for v in range(kernel[1]):
+                            w = j * sw + v * dw - pw
+                            if 0 <= w < width:
+                                value = x[n, h, w]
+                                if value > best or where < 0 or np.isnan(value):
+                                    best, where = value, h * width + w
+                y[n, i, j], indices[n, i, j] = best, where
+
+
+@njit(cache=True, parallel=True)
+def scatter_planes(dx, dy, indices):
+    """dx[n, indices[n, q]] += dy[n, q];  an index of -1 is nowhere."""
+    for n in prange(dx.shape[0]):
+        dx[n] = 0
+        for q in range(dy.shape[1]):
+            if indices[n, q] >= 0:
+                dx[n, indices[n, q]] += dy[n, q]
+
+
+@njit(cache=True, parallel=True)
+def unpool_planes(y, x, indices):
+    """y[n, indices[n, q]] = x[n, q], all else 0;  where an index comes twice, the later value stays."""
+    for n in prange(y.shape[0]):
+        y[n] = 0
+        for q in range(x.shape[1]):
+            y[n, indices[n, q]] = x[n, q]
+
+
+@njit(cache=True, parallel=True)
+def gather_planes(dx, dy, indices):
+    """dx[n, q] = dy[n, indices[n, q]]."""
+    for n in prange(dx.shape[0]):
+        for q in range(dx.shape[1]):
+            dx[n, q] = dy[n, indices[n, q]]
+
+
+@njit(cache=True, parallel=True)
+def window_means(y, x, rows, cols, divisor):
+    """y[n, i, j] = Σ x[n, rows[i, 0]:rows[i, 1], cols[j, 0]:cols[j, 1]] / divisor[i, j]."""
+    for n in prange(y.shape[0]):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                total = 0.0
+                for h in range(rows[i, 0], rows[i, 1]):
+                    for w in range(cols[j, 0], cols[j, 1]):
+                        total += x[n, h, w]
+                y[n, i, j] = total / divisor[i, j]
+
+
+@njit(cache=True, parallel=True)
+def window_means_grad(dx, dy, rows, cols, divisor):
+    """dx[n, h, w] = Σ dy[n, i, j] / divisor[i, j] over the windows (i, j) that (h, w) lies in."""
+    for n in prange(dx.shape[0]):
+        dx[n] = 0
+        for i in range(dy.shape[1]):
+            for j in range(dy.shape[2]):
+                share = dy[n, i, j] / divisor[i, j]
+                for h in range(rows[i, 0], rows[i, 1]):
+                    for w in range(cols[j, 0], cols[j, 1]):
+                        dx[n, h, w] += share

@@ -1,0 +1,103 @@
+"""Normalisation.  x (N, C, …): everything behind the channel counts as positions."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernels import dense
+from ..kernels import norm as kernels
+from ..op import Op, Sample
+from .sampling import normal, positive
+
+
+class BatchNorm(Op):
+    """y = γ x̂ + β,   x̂ = (x - μ) / √(σ² + ε),   per channel, μ and σ² over the batch's M values (σ² divided by M)
+
+    dγ = Σ dy x̂,   dβ = Σ dy,   dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M)
+
+    With given statistics (evaluation) they are constants: dx = γ / √(σ² + ε) · dy.  The second and third result are μ and σ².
+    Ioffe & Szegedy 2015, algorithm 1.
+    """
+
+    def forward(ctx, x, weight, bias, mean=None, var=None, *, eps):
+        x3 = _positions(x)
+        ctx.from_batch = mean is None
+        if ctx.from_batch:
+            mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+            kernels.channel_statistics(mean, var, x3)
+        ctx.x, ctx.weight, ctx.mean, ctx.inverse_std = x3, weight, mean, 1 / np.sqrt(var + x.dtype.type(eps))
+        scale = weight * ctx.inverse_std
+        y = np.empty_like(x3)
+        kernels.scale_and_shift(y, x3, scale, bias - mean * scale)
+        return y.reshape(x.shape), mean, var
+
+    def backward(ctx, dy):
+        x, count = ctx.x, ctx.x.shape[0] * ctx.x.shape[2]
+        dy3 = _positions(dy)
+        dbias, centred = np.empty_like(ctx.mean), np.empty_like(ctx.mean)
+        kernels.channel_sums(dbias, centred, dy3, x, ctx.mean)
+        dweight = centred * ctx.inverse_std
+        dy_scale = ctx.weight * ctx.inverse_std
+        if ctx.from_batch and count:
+            x_scale = -dy_scale * ctx.inverse_std * dweight / count
+            shift = -dy_scale * dbias / count - x_scale * ctx.mean
+        else:
+            x_scale = shift = np.zeros_like(dy_scale)
+        dx = np.empty_like(x)
+        kernels.combine(dx, dy3, x, dy_scale, x_scale, shift)
+        return (dx.reshape(dy.shape), dweight, dbias, None, None)[:len(ctx.needs_input_grad)]
+
+    def reference(x, weight, bias, mean=None, var=None, *, eps):
+        others = (0, *range(2, x.ndim))
+        if mean is None:
+            mean = x.mean(axis=others)
+            var = ((x - _per_channel(mean, x)) ** 2).mean(axis=others)
+        normalised = (x - _per_channel(mean, x)) / np.sqrt(_per_channel(var, x) + eps)
+        return _per_channel(weight, x) * normalised + _per_channel(bias, x), mean, var
+
+    def samples(rng):
+        for shape in [(2, 3, 4, 5), (4, 2), (1, 2, 3, 1)]:
+            c = shape[1]
+            yield Sample((normal(rng, *shape), normal(rng, c), normal(rng, c)), {"eps": 1e-5})
+        yield Sample((normal(rng, 2, 3, 2, 2), normal(rng, 3), normal(rng, 3), normal(rng, 3), positive(rng, 3)), {"eps": 1e-3})
+
+
+class GroupNorm(Op):
+    """y = γ x̂ + β,   x̂ = (x - μ) / √(σ² + ε),   μ and σ² over each image's channels of one group (no batch involved)
+
+    dγ = Σ dy x̂,   dβ = Σ dy,   dx = (g - mean g - x̂ · mean(g x̂)) / √(σ² + ε)  with g = γ dy.   Wu & He 2018, equation 7.
+    """
+
+    def forward(ctx, x, weight, bias, *, num_groups, eps):
+        ctx.shape, ctx.weight = (len(x), num_groups, -1) if x.size else x.shape, _per_channel(weight, x)
+        grouped = x.reshape(ctx.shape)                                      # (N, C, H, W) -> (N, G, C/G·H·W)
+        ctx.inverse_std = 1 / np.sqrt(grouped.var(axis=2, keepdims=True) + x.dtype.type(eps))
+        ctx.normalised = ((grouped - grouped.mean(axis=2, keepdims=True)) * ctx.inverse_std).reshape(x.shape)
+        return ctx.weight * ctx.normalised + _per_channel(bias, x)
+
+    def backward(ctx, dy):
+        others = (0, *range(2, dy.ndim))
+        g, normalised = (ctx.weight * dy).reshape(ctx.shape), ctx.normalised.reshape(ctx.shape)
+        dx = g - g.mean(axis=2, keepdims=True) - normalised * (g * normalised).mean(axis=2, keepdims=True)
+        return (dx * ctx.inverse_std).reshape(dy.shape), (dy * ctx.normalised).sum(axis=others), dy.sum(axis=others)
+
+    def reference(x, weight, bias, *, num_groups, eps):
+        y = np.empty(x.shape, np.result_type(x, weight, bias))
+        for image, out in zip(x, y):
+            for part, out_part in zip(np.split(image, num_groups), np.split(out, num_groups)):
+                mean = part.mean()
+                out_part[:] = (part - mean) / np.sqrt(((part - mean) ** 2).mean() + eps)
+        return _per_channel(weight, x) * y + _per_channel(bias, x)
+
+    def samples(rng):
+        for (n, c, *size), groups in [((2, 4, 3, 2), 2), ((1, 3, 2, 2), 3), ((2, 2, 5), 1)]:
+            yield Sample((normal(rng, n, c, *size), normal(rng, c), normal(rng, c)), {"num_groups": groups, "eps": 1e-5})
+
+
+def _positions(x):
+    """(N, C, H, W) -> (N, C, H·W)"""
+    return dense(x).reshape(*x.shape[:2], int(np.prod(x.shape[2:])))
+
+
+def _per_channel(values, x):
+    """(C,) -> (1, C, 1, 1)"""
+    return values.reshape(1, -1, *(1,) * (x.ndim - 2))

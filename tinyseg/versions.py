@@ -1,0 +1,53 @@
+"""Noticing that an array has changed between the forward and the backward pass.
+
+NumPy keeps no version counter.  But nobody can have written to an array that was never handed out, and the engine counts
+its own writes; so only arrays that were handed out (`Tensor.data`) and that a graph relies on cost a checksum.
+"""
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+
+def checksum(array: np.ndarray) -> int:
+    """CRC-32 of the array's values in row-major order.
+
+    >>> checksum(np.zeros(3)) == checksum(np.zeros((3, 1))), checksum(np.zeros(3)) == checksum(np.ones(3))
+    (True, False)
+    """
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+class Memory:
+    """The array behind a tensor and behind all views of it.
+
+    `handed_out` says that somebody outside the engine holds the array; `writes` counts what the engine itself wrote.
+    """
+
+    __slots__ = ("array", "handed_out", "writes", "relied_on", "checksum")
+
+    def __init__(self, array: np.ndarray, handed_out: bool):
+        self.array = array
+        self.handed_out = handed_out
+        self.writes = 0
+        self.relied_on = False
+        self.checksum = 0      # of the moment it was handed out, if a graph relied on it by then
+
+    def hand_out(self) -> None:
+        """From now on anybody may write to the array."""
+        if not self.handed_out:
+            self.handed_out = True
+            self.checksum = checksum(self.array) if self.relied_on else 0
+
+    def stamp(self) -> tuple[int, int | None]:
+        """Remember the state that a graph relies on."""
+        self.relied_on = True
+        return self.writes, checksum(self.array) if self.handed_out else None
+
+    def changed_since(self, stamp: tuple[int, int | None]) -> bool:
+        """Has the array changed since `stamp` was taken?"""
+        writes, before = stamp
+        if writes != self.writes:
+            return True
+        return self.handed_out and checksum(self.array) != (self.checksum if before is None else before)
