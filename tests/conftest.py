@@ -12,6 +12,14 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Small kernels gain nothing from a second thread, and on a busy machine they wait for it."""
+    import numba
+
+    numba.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def no_global_state_leaks():
     """A test must leave gradients on, and every test starts from the same random numbers."""

@@ -99,6 +99,11 @@ def test_an_empty_batch_gives_an_empty_batch():
     assert x.grad.shape == x.shape and not w.grad.any()
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_an_empty_batch_can_be_padded(mode):
+    assert F.pad(np.zeros((0, 2, 3, 3)), (1, 1, 2, 2), mode).shape == (0, 2, 7, 5)
+
+
 def test_max_pool_takes_the_first_of_equal_maxima_and_gives_it_all_the_gradient():
     x = Tensor(np.ones((1, 1, 4, 4)), requires_grad=True)
     y, indices = F.max_pool2d(x, 2, return_indices=True)

@@ -87,8 +87,9 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
     widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(int(a), int(b)) for a, b in zip(pad[-2::-2], pad[::-2])]
     limits = {"reflect": -1, "circular": 0}
     for n, width in zip(x.shape, widths):
-        if mode != "constant" and (min(width) < 0 or (any(width) and n == 0) or max(width) > n + limits.get(mode, max(width))):
-            raise ValueError(f"pad: {width} does not fit mode {mode!r} and size {n}; expected 0 to {n + limits.get(mode, 0)}")
+        most = n + limits.get(mode, max(width)) if n else 0
+        if mode != "constant" and any(width) and not 0 <= min(width) <= max(width) <= most:
+            raise ValueError(f"pad: {width} does not fit mode {mode!r} and size {n}; expected 0 to {most}")
         if sum(width) + n < 0 or -min(width) > n:
             raise ValueError(f"pad: {width} crops more than the size {n}")
     return apply(Pad, x, widths=tuple(widths), mode=mode, value=value)
