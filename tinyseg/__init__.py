@@ -6,10 +6,10 @@
     y.sum().backward()
     x.grad
 """
-from . import functional, ops
+from . import data, functional, gradcheck, metrics, models, nn, ops, optim
 from .graph import no_grad
 from .rng import manual_seed
 from .tensor import Tensor
 
 __version__ = "0.1.0"
-__all__ = ["Tensor", "functional", "manual_seed", "no_grad", "ops"]
+__all__ = ["Tensor", "data", "functional", "gradcheck", "manual_seed", "metrics", "models", "nn", "no_grad", "ops", "optim"]

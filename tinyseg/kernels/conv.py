@@ -26,6 +26,35 @@ def strip_length(rows, positions):
 
 
 @njit(cache=True)
+def copy(to, source, step):
+    """to[k] = source[k·step]; the common step 1 apart, so that it becomes vector instructions."""
+    if step == 1:
+        for k in range(to.size):
+            to[k] = source[k]
+    else:
+        for k in range(to.size):
+            to[k] = source[k * step]
+
+
+@njit(cache=True)
+def add(to, source, step):
+    """to[k·step] += source[k]; the common step 1 apart, so that it becomes vector instructions."""
+    if step == 1:
+        for k in range(source.size):
+            to[k] += source[k]
+    else:
+        for k in range(source.size):
+            to[k * step] += source[k]
+
+
+@njit(cache=True)
+def covered(left, count, width, step):
+    """[first, last) of the `count` positions whose taps, at left, left + step, …, lie inside a row of `width` pixels."""
+    first = min(count, max(0, (step - 1 - left) // step))
+    return first, max(first, min(count, (width - 1 - left) // step + 1))
+
+
+@njit(cache=True)
 def fill_columns(columns, x, start, out_w, kernel_h, kernel_w, geometry):
     """columns[(c, u, v), q] = x[c, i·s + u·d - p, j·s + v·d - p] for the output positions (i, j) = divmod(start + q, out_w).
 
@@ -34,27 +63,23 @@ def fill_columns(columns, x, start, out_w, kernel_h, kernel_w, geometry):
     sh, sw, ph, pw, dh, dw = geometry
     channels, height, width = x.shape
     length = columns.shape[1]
-    row = 0
-    for c in range(channels):
-        for u in range(kernel_h):
-            for v in range(kernel_w):
-                q = 0
-                while q < length:                                      # one output row, or the part of it in this strip
-                    i, j = divmod(start + q, out_w)
-                    count = min(out_w - j, length - q)
-                    h = i * sh + u * dh - ph
-                    left = j * sw + v * dw - pw
-                    first, last = 0, 0                                 # the positions whose tap lies inside the image
-                    if 0 <= h < height:
-                        first = min(count, max(0, (sw - 1 - left) // sw))
-                        last = max(first, min(count, (width - 1 - left) // sw + 1))
-                    columns[row, q:q + first] = 0
-                    for k in range(first, last):
-                        columns[row, q + k] = x[c, h, left + k * sw]
-                    columns[row, q + last:q + count] = 0
-                    q += count
-                row += 1
-    columns[row:] = 0
+    by_tap = columns[:channels * kernel_h * kernel_w].reshape(channels, kernel_h, kernel_w, length)
+    columns[channels * kernel_h * kernel_w:] = 0
+    for u in range(kernel_h):
+        for v in range(kernel_w):
+            q = 0
+            while q < length:                                          # one output row, or the part of it in this strip
+                i, j = divmod(start + q, out_w)
+                end = min(q + out_w - j, length)
+                h, left = i * sh + u * dh - ph, j * sw + v * dw - pw
+                first, last = covered(left, end - q, width, sw) if 0 <= h < height else (0, 0)
+                for c in range(channels):
+                    row = by_tap[c, u, v]
+                    row[q:q + first] = 0
+                    if first < last:
+                        copy(row[q + first:q + last], x[c, h, left + first * sw:], sw)
+                    row[q + last:end] = 0
+                q = end
 
 
 @njit(cache=True)
@@ -63,23 +88,19 @@ def add_columns(columns, dx, start, out_w, kernel_h, kernel_w, geometry):
     sh, sw, ph, pw, dh, dw = geometry
     channels, height, width = dx.shape
     length = columns.shape[1]
-    row = 0
-    for c in range(channels):
-        for u in range(kernel_h):
-            for v in range(kernel_w):
-                q = 0
-                while q < length:
-                    i, j = divmod(start + q, out_w)
-                    count = min(out_w - j, length - q)
-                    h = i * sh + u * dh - ph
-                    left = j * sw + v * dw - pw
-                    if 0 <= h < height:
-                        first = min(count, max(0, (sw - 1 - left) // sw))
-                        last = max(first, min(count, (width - 1 - left) // sw + 1))
-                        for k in range(first, last):
-                            dx[c, h, left + k * sw] += columns[row, q + k]
-                    q += count
-                row += 1
+    by_tap = columns.reshape(channels, kernel_h, kernel_w, length)
+    for u in range(kernel_h):
+        for v in range(kernel_w):
+            q = 0
+            while q < length:
+                i, j = divmod(start + q, out_w)
+                end = min(q + out_w - j, length)
+                h, left = i * sh + u * dh - ph, j * sw + v * dw - pw
+                first, last = covered(left, end - q, width, sw) if 0 <= h < height else (0, 0)
+                if first < last:
+                    for c in range(channels):
+                        add(dx[c, h, left + first * sw:], by_tap[c, u, v, q + first:q + last], sw)
+                q = end
 
 
 @njit(cache=True, fastmath=FLAGS)
@@ -97,17 +118,19 @@ def add_product(out, a, b):
             a20, a21, a22, a23 = a[m + 2, k], a[m + 2, k + 1], a[m + 2, k + 2], a[m + 2, k + 3]
             a30, a31, a32, a33 = a[m + 3, k], a[m + 3, k + 1], a[m + 3, k + 2], a[m + 3, k + 3]
             for q in range(length):
-                y0[q] += a00 * b0[q] + a01 * b1[q] + a02 * b2[q] + a03 * b3[q]
-                y1[q] += a10 * b0[q] + a11 * b1[q] + a12 * b2[q] + a13 * b3[q]
-                y2[q] += a20 * b0[q] + a21 * b1[q] + a22 * b2[q] + a23 * b3[q]
-                y3[q] += a30 * b0[q] + a31 * b1[q] + a32 * b2[q] + a33 * b3[q]
+                x0, x1, x2, x3 = b0[q], b1[q], b2[q], b3[q]
+                y0[q] = y0[q] + a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
+                y1[q] = y1[q] + a10 * x0 + a11 * x1 + a12 * x2 + a13 * x3
+                y2[q] = y2[q] + a20 * x0 + a21 * x1 + a22 * x2 + a23 * x3
+                y3[q] = y3[q] + a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
     for m in range(blocked, rows):
         y0 = out[m]
         for k in range(0, depth, 4):
             b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
             a00, a01, a02, a03 = a[m, k], a[m, k + 1], a[m, k + 2], a[m, k + 3]
             for q in range(length):
-                y0[q] += a00 * b0[q] + a01 * b1[q] + a02 * b2[q] + a03 * b3[q]
+                x0, x1, x2, x3 = b0[q], b1[q], b2[q], b3[q]
+                y0[q] = y0[q] + a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
 
 
 @njit(cache=True, fastmath={"contract", "reassoc"})
