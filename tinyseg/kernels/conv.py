@@ -168,7 +168,7 @@ def fours(n):
     return (n + 3) // 4 * 4
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def conv2d(y, x, weight, bias, geometry):
     """y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] x[n, c, i·s + u·d - p, j·s + v·d - p], for each group of channels.
 
@@ -200,7 +200,7 @@ def conv2d(y, x, weight, bias, geometry):
         ys[image, :, start:start + length] = product
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
     """dx[n, c, h, w] = bias[c] + Σ_ouv weight[o, c, u, v] dy[n, o, i, j], over all i·s + u·d - p = h, j·s + v·d - p = w.
 
@@ -243,7 +243,7 @@ def owned_channels(channels, images):
     return max(1, min(4, channels * images // 4))
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def conv2d_weight_grad(dw, x, dy, geometry):
     """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], for each group of channels.
 

@@ -7,7 +7,7 @@ from numba import njit, prange
 ROW = 256       # positions a task takes: their logits of all classes stay in the first-level cache
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def cross_entropy(loss, log_sum, x, target, weight, ignore_index, smoothing):
     """With log p_k = x[n, k, q] - log_sum[n, q],  log_sum[n, q] = ln Σ_k exp x[n, k, q],  y = target[n, q] and K classes:
 
@@ -35,7 +35,7 @@ def cross_entropy(loss, log_sum, x, target, weight, ignore_index, smoothing):
                 loss[n, q] = value
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def cross_entropy_grad(dx, dloss, log_sum, x, target, weight, ignore_index, smoothing):
     """dx[n, k, q] = dloss[n, q] · ((1 - ε) w_y (p_k - [k = y]) + ε/K (p_k Σ_j w_j - w_k)),   0 where y is ignore_index."""
     batch, classes, size = x.shape

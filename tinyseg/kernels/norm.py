@@ -37,7 +37,7 @@ def product_sum(a, b, mean):
     return np.float64(result)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def channel_statistics(mean, var, x):
     """mean[c] = Σ_nq x[n, c, q] / M;  var[c] = Σ_nq (x[n, c, q] - mean[c])² / M, with M = N·Q values a channel."""
     batch, channels, size = x.shape
@@ -53,7 +53,7 @@ def channel_statistics(mean, var, x):
         var[c] = s / (batch * size)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def scale_and_shift(y, x, scale, shift):
     """y[n, c, q] = scale[c] x[n, c, q] + shift[c]."""
     for c in prange(x.shape[1]):
@@ -63,7 +63,7 @@ def scale_and_shift(y, x, scale, shift):
                 y[n, c, q] = a * x[n, c, q] + b
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def channel_sums(dy_sum, dy_x_sum, dy, x, mean):
     """dy_sum[c] = Σ_nq dy[n, c, q];  dy_x_sum[c] = Σ_nq dy[n, c, q] (x[n, c, q] - mean[c])."""
     for c in prange(x.shape[1]):
@@ -74,7 +74,7 @@ def channel_sums(dy_sum, dy_x_sum, dy, x, mean):
         dy_sum[c], dy_x_sum[c] = s, t
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def combine(dx, dy, x, dy_scale, x_scale, shift):
     """dx[n, c, q] = dy_scale[c] dy[n, c, q] + x_scale[c] x[n, c, q] + shift[c]."""
     for c in prange(x.shape[1]):

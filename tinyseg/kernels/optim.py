@@ -8,14 +8,14 @@ import numpy as np
 from numba import njit, prange
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def sgd(theta, grad, lr, weight_decay):
     """g ← g + λθ;   θ ← θ - lr·g"""
     for i in prange(theta.size):
         theta[i] -= lr * (grad[i] + weight_decay * theta[i])
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def sgd_momentum(theta, grad, velocity, lr, weight_decay, momentum, rate):
     """g ← g + λθ;   v ← μv + rate·g;   θ ← θ - lr·v"""
     for i in prange(theta.size):
@@ -23,7 +23,7 @@ def sgd_momentum(theta, grad, velocity, lr, weight_decay, momentum, rate):
         theta[i] -= lr * velocity[i]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def sgd_nesterov(theta, grad, velocity, lr, weight_decay, momentum):
     """g ← g + λθ;   v ← μv + g;   θ ← θ - lr·(g + μv)"""
     for i in prange(theta.size):
@@ -32,7 +32,7 @@ def sgd_nesterov(theta, grad, velocity, lr, weight_decay, momentum):
         theta[i] -= lr * (g + momentum * velocity[i])
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def adam(theta, grad, mean, square, step, scale, rate1, rate2, eps, weight_decay, shrink):
     """θ ← shrink·θ;   g ← g + λθ;   m ← m + rate₁(g - m);   v ← v + rate₂(g² - v);   θ ← θ - step·m / (scale·√v + ε)"""
     for i in prange(theta.size):

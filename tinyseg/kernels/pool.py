@@ -5,7 +5,7 @@ import numpy as np
 from numba import njit, prange
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def max_pool2d(y, indices, x, kernel, geometry):
     """y[n, i, j] = max_uv x[n, i·s + u·d - p, j·s + v·d - p];  indices: where it stands in the plane, row by row.
 
@@ -30,7 +30,7 @@ def max_pool2d(y, indices, x, kernel, geometry):
                 y[n, i, j], indices[n, i, j] = best, where
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def scatter_planes(dx, dy, indices):
     """dx[n, indices[n, q]] += dy[n, q];  an index of -1 is nowhere."""
     for n in prange(dx.shape[0]):
@@ -40,7 +40,7 @@ def scatter_planes(dx, dy, indices):
                 dx[n, indices[n, q]] += dy[n, q]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def unpool_planes(y, x, indices):
     """y[n, indices[n, q]] = x[n, q], all else 0;  where an index comes twice, the later value stays."""
     for n in prange(y.shape[0]):
@@ -49,7 +49,7 @@ def unpool_planes(y, x, indices):
             y[n, indices[n, q]] = x[n, q]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def gather_planes(dx, dy, indices):
     """dx[n, q] = dy[n, indices[n, q]]."""
     for n in prange(dx.shape[0]):
@@ -57,7 +57,7 @@ def gather_planes(dx, dy, indices):
             dx[n, q] = dy[n, indices[n, q]]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def window_means(y, x, rows, cols, divisor):
     """y[n, i, j] = Σ x[n, rows[i, 0]:rows[i, 1], cols[j, 0]:cols[j, 1]] / divisor[i, j]."""
     for n in prange(y.shape[0]):
@@ -70,7 +70,7 @@ def window_means(y, x, rows, cols, divisor):
                 y[n, i, j] = total / divisor[i, j]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def window_means_grad(dx, dy, rows, cols, divisor):
     """dx[n, h, w] = Σ dy[n, i, j] / divisor[i, j] over the windows (i, j) that (h, w) lies in."""
     for n in prange(dx.shape[0]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from numba import njit, prange
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def bilinear(y, x, top, bottom, down, left, right, across):
     """y[n, i, j] = (1-b)·((1-a)·x[n, t, l] + a·x[n, t, r]) + b·((1-a)·x[n, u, l] + a·x[n, u, r]),  b = down, a = across."""
     for n in prange(y.shape[0]):
@@ -19,7 +19,7 @@ def bilinear(y, x, top, bottom, down, left, right, across):
                 y[n, i, j] = (1 - b) * ((1 - a) * upper[l] + a * upper[r]) + b * ((1 - a) * lower[l] + a * lower[r])
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def bilinear_grad(dx, dy, top, bottom, down, left, right, across):
     """The transpose: every output pixel gives its gradient to the four that it came from, by the same weights."""
     for n in prange(dy.shape[0]):
@@ -34,7 +34,7 @@ def bilinear_grad(dx, dy, top, bottom, down, left, right, across):
                 lower[r] += b * a * dy[n, i, j]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def nearest(y, x, rows, cols):
     """y[n, i, j] = x[n, rows[i], cols[j]]."""
     for n in prange(y.shape[0]):
@@ -43,7 +43,7 @@ def nearest(y, x, rows, cols):
                 y[n, i, j] = x[n, rows[i], cols[j]]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, nogil=True)
 def nearest_grad(dx, dy, rows, cols):
     """dx[n, rows[i], cols[j]] += dy[n, i, j]."""
     for n in prange(dy.shape[0]):
