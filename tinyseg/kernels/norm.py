@@ -41,16 +41,16 @@ def product_sum(a, b, mean):
 def channel_statistics(mean, var, x):
     """mean[c] = Σ_nq x[n, c, q] / M;  var[c] = Σ_nq (x[n, c, q] - mean[c])² / M, with M = N·Q values a channel."""
     batch, channels, size = x.shape
+    count = max(1, batch * size)                 # an empty batch has mean and variance 0
     for c in prange(channels):
         s = 0.0
         for n in range(batch):
             s += total(x[n, c])
-        m = s / (batch * size)
-        mean[c] = m
+        mean[c] = s / count
         s = 0.0
         for n in range(batch):
             s += squared_deviation(x[n, c], mean[c])
-        var[c] = s / (batch * size)
+        var[c] = s / count
 
 
 @njit(cache=True, parallel=True, nogil=True)

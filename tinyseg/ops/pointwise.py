@@ -14,7 +14,7 @@ def _broadcasting(rng, draw):
 
 
 def _single(rng, draw):
-    for shape in [(2, 3, 4), (5,), ()]:
+    for shape in [(2, 3, 2, 4), (5,), ()]:
         yield Sample((draw(rng, *shape),))
 
 
