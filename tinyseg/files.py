@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     >>> path.read_text()
     '42'
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    part = _beside(path)
     try:
         with open(part, "wb") as file:
             yield file
@@ -36,3 +36,19 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, str(part)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def require_writable(path: str | os.PathLike) -> None:
+    """Raise OSError, naming `path`, now rather than when the work is done, if it could not be written."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        _beside(path).touch()
+        _beside(path).unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _beside(path: str | os.PathLike) -> Path:
+    """Where to write what will be `path`: in the same folder, and so on the same disk."""
+    return Path(path).with_name(f".{Path(path).name}.part")

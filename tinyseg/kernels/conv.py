@@ -237,6 +237,22 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
             add_columns(columns, dxs[image, c0:c1], start, out_w, kernel_h, kernel_w, geometry)
 
 
+def input_grad(dx, dy, weight, bias, geometry):
+    """As `conv2d_input_grad`; at stride 1 by a convolution with the flipped kernel, which has nothing to add into place.
+
+    dx[n, c, h, w] = Σ_ouv weight[o, c, KH-1-u, KW-1-v] dy[n, o, h + u·d - p', w + v·d - p'],  p' = d(K - 1) - p.
+    """
+    stride_h, stride_w, top, left, dilation_h, dilation_w = geometry
+    if (stride_h, stride_w) != (1, 1):
+        return conv2d_input_grad(dx, dy, weight, bias, geometry)
+    outputs, channels, kernel_h, kernel_w = weight.shape
+    groups = dx.shape[1] // channels
+    flipped = weight[:, :, ::-1, ::-1].reshape(groups, outputs // groups, channels, kernel_h, kernel_w)
+    flipped = flipped.swapaxes(1, 2).reshape(dx.shape[1], outputs // groups, kernel_h, kernel_w)      # (G·C, O, KH, KW)
+    padding = dilation_h * (kernel_h - 1) - top, dilation_w * (kernel_w - 1) - left
+    conv2d(dx, dy, np.ascontiguousarray(flipped), bias, (1, 1, *padding, dilation_h, dilation_w))
+
+
 @njit(cache=True)
 def owned_channels(channels, images):
     """How many channels one task takes: at most 4, and fewer where that leaves less than 4 tasks."""

@@ -40,7 +40,7 @@ class Conv2d(Op):
         needs_dx, needs_dw, needs_db = (*ctx.needs_input_grad, False)[:3]
         if needs_dx:
             dx = np.empty_like(ctx.x)
-            kernels.conv2d_input_grad(dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype), ctx.geometry)
+            kernels.input_grad(dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype), ctx.geometry)
         if needs_dw:
             dw = np.empty_like(ctx.w)
             kernels.conv2d_weight_grad(dw, ctx.x, dy, ctx.geometry)
@@ -95,7 +95,7 @@ class ConvTranspose2d(Op):
                 for a in (0, 1)]
         ctx.x, ctx.w, ctx.geometry = dense(x), dense(w), (*stride, *padding, *dilation)
         y = np.empty((len(x), groups * w.shape[1], *size), x.dtype)
-        kernels.conv2d_input_grad(y, ctx.x, ctx.w, _bias(b, y.shape[1], x.dtype), ctx.geometry)
+        kernels.input_grad(y, ctx.x, ctx.w, _bias(b, y.shape[1], x.dtype), ctx.geometry)
         return y
 
     def backward(ctx, dy):
