@@ -53,7 +53,8 @@ def conv2d(rng):
         size = tuple(at_least(rng, dilated(k, d) - 2 * p) for k, d, p in zip(kernel, dilation, padding))
     c, o = some(rng), some(rng)
     arrays = with_bias(rng, (some(rng), groups * c, *size), (groups * o, c, *kernel), groups * o)
-    return Configuration("conv2d", arrays, dict(stride=stride, padding=padding, dilation=dilation, groups=groups), tuple(arrays))
+    settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return Configuration("conv2d", arrays, settings, tuple(arrays))
 
 
 def conv_transpose2d(rng):

@@ -22,8 +22,8 @@ def imports(path):
     package = ("tinyseg", *path.relative_to(ROOT / "tinyseg").parts[:-1])
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            module = ".".join((*package[:len(package) - node.level + 1], node.module or "")) if node.level else node.module or ""
-            names = [f"{module.rstrip('.')}.{alias.name}" for alias in node.names]
+            base = package[:len(package) - node.level + 1] if node.level else ()
+            names = [".".join((*base, *filter(None, [node.module]), alias.name)) for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
@@ -57,6 +57,19 @@ def test_import_is_light():
             "sys.exit(f'import tinyseg loads {heavy}' if heavy else 0)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_readmes_python_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    namespace = {}
+    exec(blocks[0], namespace)
+    assert namespace["x"].grad.shape == (1, 3, 64, 64) and namespace["w"].grad.shape == (8, 3, 3, 3)
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / link).exists(), f"{document.name} links to {link}"
 
 
 def test_the_op_of_the_guide_works_as_it_stands():

@@ -1,0 +1,86 @@
+"""`tinyseg train`"""
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import DATA_HELP, add_command, announce_compilation, build_model, open_dataset, seed
+
+if TYPE_CHECKING:
+    from ..data.dataset import PairTransform
+
+# All that decides what a training computes, and a checkpoint keeps: option, name, type, default, help
+SETTINGS: list[tuple[str, str, Callable[[str], Any], Any, str]] = [
+    ("--data", "data", str, "scenes", DATA_HELP),
+    ("--model", "model", str, "unet", "name of the model"),
+    ("--width", "width", int, 16, "channels of the model's first level"),
+    ("--depth", "depth", int, 4, "how many times the model halves the image"),
+    ("--crop", "crop", int, 128, "side of the random crops that are trained on, in pixels"),
+    ("--batch", "batch_size", int, 8, "crops in a step"),
+    ("--epochs", "epochs", int, 30, "how often every training image is seen"),
+    ("--lr", "lr", float, 2e-3, "learning rate at the start; it falls to 0 by the polynomial schedule"),
+    ("--optimizer", "optimizer", str, "adamw", "adamw, adam or sgd (with momentum 0.9)"),
+    ("--weights-balance", "balance", str, "none",
+     "weigh the classes in the loss by 'median' frequency, by its square root ('sqrt'), or 'none'"),
+    ("--seed", "seed", seed, 0, "of initial weights, order and augmentation"),
+]
+DEFAULTS = {name: default for _, name, _, default, _ in SETTINGS}
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    parser = add_command(commands, "train", run, "train a model on a folder of images and masks")
+    for option, name, type, default, help in SETTINGS:
+        parser.add_argument(option, dest=name, type=type, default=argparse.SUPPRESS, metavar=name.upper(),
+                            help=f"{help} (default: {default})")
+    parser.add_argument("--workers", type=int, default=1, help="threads that prepare images (default: %(default)s)")
+    parser.add_argument("--out", required=True, metavar="RUN", help="folder for checkpoints, history and curves")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN from where it was stopped")
+
+
+def run(options: argparse.Namespace) -> int:
+    from ..rng import manual_seed
+    from ..training import fit
+
+    settings = _settings(options)
+    data, crop = settings.pop("data"), settings.pop("crop")
+    train_set = open_dataset(data, "train", _augmentation(crop))
+    val_set = open_dataset(data, "val")
+    manual_seed(settings["seed"])
+    model = build_model(settings.pop("model"), train_set.num_classes, settings.pop("width"), settings.pop("depth"))
+    if hasattr(model, "output_size"):
+        model.output_size(crop, crop)                     # refuses a crop that does not fit, naming the nearest
+    announce_compilation()
+    try:
+        history = fit(model, train_set, val_set, options.out, resume=options.resume, workers=options.workers,
+                      about={"data": data, "crop": crop}, **settings)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"; {options.out} keeps the epochs that were done: go on with "
+                                f"tinyseg train --out {options.out} --resume") from None
+    best = max(history, key=lambda row: row["val_mean_iou"])
+    print(f"best validation mIoU {best['val_mean_iou']:.4f}, epoch {best['epoch']} of {len(history)}: "
+          f"{Path(options.out, 'best.npz')}")
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings by name: as given, else as the run to be resumed has them, else the defaults."""
+    from ..checkpoint import load
+
+    given = {name: value for name, value in vars(options).items() if name in DEFAULTS}
+    if given.get("data", "scenes") != "scenes":
+        given["data"] = os.path.abspath(given["data"])
+    last = Path(options.out, "last.npz")
+    if not (options.resume and last.exists()):
+        return {**DEFAULTS, **given}
+    saved = load(last)
+    run = {**saved.settings, **saved.arguments, "model": saved.model}
+    return {**DEFAULTS, **{name: run[name] for name in DEFAULTS if name in run}, **given}
+
+
+def _augmentation(crop: int) -> PairTransform:
+    from ..data.transforms import ColorJitter, Compose, RandomCrop, RandomHorizontalFlip, RandomScale
+
+    return Compose([RandomScale(0.75, 2.0), RandomCrop(crop), RandomHorizontalFlip(), ColorJitter()])
