@@ -80,6 +80,14 @@ def test_evaluate(run, data, capsys):
     assert f"{100 * confusion.mean_iou:.1f}" in table and f"loss {loss:.4f}" in table
 
 
+def test_evaluate_draws_a_picture(run, tmp_path):
+    picture = tmp_path / "test.png"
+    assert main(["evaluate", str(run), "--split", "test", "--picture", str(picture)]) == 0
+    with Image.open(picture) as image:
+        assert image.format == "PNG" and min(image.size) > 100
+        assert len(set(image.convert("RGB").resize((64, 64)).getdata())) > 100        # not an empty page
+
+
 def test_predict_images_and_folders_of_any_size_and_mode(run, tmp_path, rng, capsys):
     folder, out = tmp_path / "photos", tmp_path / "masks"
     folder.mkdir()

@@ -3,8 +3,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from .common import DATA_HELP, add_command, announce_compilation, load_checkpoint, open_dataset
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..nn import Module
+
+SHOWN = 6       # images in a picture, evenly spaced over the split
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -13,6 +20,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", help=f"{DATA_HELP} (default: what the model was trained on)")
     parser.add_argument("--split", default="val", help="train, val or test (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_argument("--picture", metavar="PNG", help=f"also draw {SHOWN} of the images, with truth and prediction")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     model = checkpoint.build()
     announce_compilation()
     confusion, loss = inference.evaluate(model, dataset, lambda numbers: tqdm(numbers, unit="image", leave=False))
+    if options.picture:
+        _draw(model, dataset, options.picture)
     if options.json:
         print(json.dumps({"checkpoint": str(path), "data": data, "split": options.split, "images": len(dataset),
                           "loss": loss, **confusion.as_dict()}))
@@ -38,6 +48,22 @@ def run(options: argparse.Namespace) -> int:
         print(confusion)
         print(f"loss {loss:.4f} · {len(dataset)} images of {data}, {options.split}")
     return 0
+
+
+def _draw(model: Module, dataset: Dataset, path: str) -> None:
+    """A row for each of a few images: the image, its ground truth, the prediction over it, and where that is wrong."""
+    from .. import inference, plots
+    from ..data.palette import colorize, overlay
+
+    rows = []
+    for index in range(0, len(dataset), -(-len(dataset) // SHOWN)):
+        image, mask = dataset.read(index)
+        labels = inference.predict(model, image)
+        rows.append([plots.Panel(dataset.name(index), image), plots.Panel("ground truth", colorize(mask, dataset.palette)),
+                     plots.Panel("prediction", overlay(image, labels, dataset.palette, alpha=0.75)),
+                     plots.Panel("errors", plots.error_map(labels, mask))])
+    legend = {**plots.class_legend(dataset.classes, dataset.palette), "right": plots.RIGHT_COLOUR, "wrong": plots.WRONG_COLOUR}
+    plots.save(plots.grid(rows, legend), path, dpi=60)
 
 
 def _some(names: list[str]) -> str:
