@@ -47,7 +47,8 @@ def test_operators_agree_with_numpy(rng):
     for ours, theirs in [
         (x + y, a + b), (x - y, a - b), (x * y, a * b), (x / y, a / b), (x**y, a**b), (2**x, 2**a), (1 - x, 1 - a),
         (3 / x, 3 / a), (-x, -a), (abs(-x), a), (x @ y, a @ b), (b @ x.T, b @ a.T), (a * y, a * b),
-        (x.exp().log().sqrt(), np.sqrt(a)), (x.T, a.T), (x.transpose(0, -1), a.T), (x.permute(1, 0), a.T), (x.reshape(2, -1), a.reshape(2, -1)),
+        (x.exp().log().sqrt(), np.sqrt(a)), (x.T, a.T), (x.transpose(0, -1), a.T),
+        (x.permute(1, 0), a.T), (x.reshape(2, -1), a.reshape(2, -1)),
         (x.max(dim=1), a.max(1)), (x.min(), a.min()), (x.sum(dim=(0, 1)), a.sum()), (x.argmax(dim=1), a.argmax(1)),
         (x.mean(dim=0, keepdim=True), a.mean(0, keepdims=True)), (x > 1.5, a > 1.5), (x <= y, a <= b), (x == x, a == a),
         (x != 1, a != 1),
