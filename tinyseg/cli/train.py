@@ -81,6 +81,8 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _augmentation(crop: int) -> PairTransform:
+    """Random scale, place and side, and light that changes as much as from noon to dusk."""
     from ..data.transforms import ColorJitter, Compose, RandomCrop, RandomHorizontalFlip, RandomScale
 
-    return Compose([RandomScale(0.75, 2.0), RandomCrop(crop), RandomHorizontalFlip(), ColorJitter()])
+    return Compose([RandomScale(0.75, 1.5), RandomCrop(crop), RandomHorizontalFlip(),
+                    ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05)])

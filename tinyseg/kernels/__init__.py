@@ -2,8 +2,7 @@
 
 Rules of this floor: every output cell has one owner, so that the result has the same bits at any number of threads; a kernel
 and the jitted helpers that it calls stand in one file; the docstring is the index formula; kernels let go of Python's lock
-(nogil), so that images are decoded while they run.  `kernel.py_func` is the plain
-Python body, to step through with a debugger.
+(nogil), so that images are decoded while they run.  `kernel.py_func` is the plain Python body, to step through with a debugger.
 """
 from __future__ import annotations
 
@@ -16,3 +15,8 @@ def dense(array: np.ndarray) -> np.ndarray:
     Numba would compile every kernel anew for each other kind.
     """
     return np.require(array, requirements=["C", "A", "W"])
+
+
+def planes(array: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) -> (N·C, H, W), also where N is 0."""
+    return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])

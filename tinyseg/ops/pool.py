@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import dense
+from ..kernels import dense, planes
 from ..kernels import pool as kernels
 from ..op import Op, Sample
 from ..sizes import pool_output
@@ -20,7 +20,7 @@ class MaxPool2d(Op):
     def forward(ctx, x, *, kernel_size, stride, padding, dilation, ceil_mode):
         size = _output_size(x, kernel_size, stride, padding, dilation, ceil_mode)
         y, indices = np.empty((*x.shape[:2], *size), x.dtype), np.empty((*x.shape[:2], *size), np.int64)
-        kernels.max_pool2d(_planes(y), _planes(indices), _planes(dense(x)), kernel_size, (*stride, *padding, *dilation))
+        kernels.max_pool2d(planes(y), planes(indices), planes(dense(x)), kernel_size, (*stride, *padding, *dilation))
         ctx.indices, ctx.shape = indices, x.shape
         return y, indices
 
@@ -180,19 +180,14 @@ def _adaptive_windows(outputs, length):
 
 def _means(x, size, windows):
     y = np.empty((*x.shape[:2], *size), x.dtype)
-    kernels.window_means(_planes(y), _planes(dense(x)), *windows)
+    kernels.window_means(planes(y), planes(dense(x)), *windows)
     return y
 
 
 def _means_grad(dy, shape, windows):
     dx = np.empty(shape, dy.dtype)
-    kernels.window_means_grad(_planes(dx), _planes(dense(dy)), *windows)
+    kernels.window_means_grad(planes(dx), planes(dense(dy)), *windows)
     return dx
-
-
-def _planes(a):
-    """(N, C, H, W) -> (N·C, H, W)"""
-    return a.reshape(a.shape[0] * a.shape[1], *a.shape[2:])
 
 
 def _flat_planes(a):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import dense
+from ..kernels import dense, planes
 from ..kernels import resize as kernels
 from ..op import Op, Sample
 from .sampling import normal
@@ -24,12 +24,12 @@ class Nearest(Op):
     def forward(ctx, x, *, size, scale, exact):
         ctx.axes = tuple(_nearest_axis(x.shape[2 + a], size[a], scale[a], exact) for a in (0, 1))
         ctx.shape, y = x.shape, np.empty((*x.shape[:2], *size), x.dtype)
-        kernels.nearest(_planes(y), _planes(dense(x)), *ctx.axes)
+        kernels.nearest(planes(y), planes(dense(x)), *ctx.axes)
         return y
 
     def backward(ctx, dy):
         dx = np.empty(ctx.shape, dy.dtype)
-        kernels.nearest_grad(_planes(dx), _planes(dense(dy)), *ctx.axes)
+        kernels.nearest_grad(planes(dx), planes(dense(dy)), *ctx.axes)
         return (dx,)
 
     def reference(x, *, size, scale, exact):
@@ -60,12 +60,12 @@ class Bilinear(Op):
         axes = [_bilinear_axis(x.shape[2 + a], size[a], scale[a], align_corners) for a in (0, 1)]
         ctx.axes = tuple(part for first, second, fraction in axes for part in (first, second, fraction.astype(x.dtype)))
         ctx.shape, y = x.shape, np.empty((*x.shape[:2], *size), x.dtype)
-        kernels.bilinear(_planes(y), _planes(dense(x)), *ctx.axes)
+        kernels.bilinear(planes(y), planes(dense(x)), *ctx.axes)
         return y
 
     def backward(ctx, dy):
         dx = np.empty(ctx.shape, dy.dtype)
-        kernels.bilinear_grad(_planes(dx), _planes(dense(dy)), *ctx.axes)
+        kernels.bilinear_grad(planes(dx), planes(dense(dy)), *ctx.axes)
         return (dx,)
 
     def reference(x, *, size, scale, align_corners):
@@ -121,8 +121,3 @@ def _bilinear_axis(length, outputs, scale, align_corners):
     source = source.clip(0, length - 1)
     first = source.astype(np.int64)
     return first, (first + 1).clip(max=length - 1), source - first
-
-
-def _planes(a):
-    """(N, C, H, W) -> (N·C, H, W)"""
-    return a.reshape(a.shape[0] * a.shape[1], *a.shape[2:])
