@@ -1,12 +1,17 @@
-"""Convolution and its two gradients by im2col: columns are built strip by strip and multiplied while they are in cache.
+"""Convolution and its two gradients by im2col, a band of output rows at a time, multiplied while it is in cache.
 
-With s = stride, d = dilation, p = padding (all per axis) and (c, u, v) running over a kernel's channels, rows and columns,
+With s = stride, d = dilation, p = padding (all per axis) and tap k = (c, u, v): a kernel's channel, row and column,
 
-    y[n, o, i, j] = b[o] + Σ_cuv w[o, c, u, v] · x[n, c, i·s + u·d - p, j·s + v·d - p]          (x is 0 outside)
+    y[n, o, i, j] = b[o] + Σ_k w[o, k] · x[n, c, i·s + u·d - p, j·s + v·d - p]          (x is 0 outside)
 
-is a matrix product W @ columns, where row (c, u, v) of the columns holds the input pixel under that tap for every output
-position.  A whole column matrix would be K·K times the input; a strip of a few hundred positions fits the second-level
-cache.  Its product with the kernel then needs no library: four rows at a time, the compiler keeps everything in registers.
+is a matrix product W @ columns, where row k of the columns holds the pixel under tap k for every output position.  The whole
+column matrix would be K·K times the input; a band of it fits the second-level cache.  And at stride 1 it need not be built at
+all: in a copy of the band with its zeros around it, all rows are one array read from different places,
+
+    row k, position (i, j)  =  flat[offsets[k] + i·pitch + j],     pitch = output width + d(K - 1)
+
+(the d(K - 1) positions at the end of each row mean nothing).  The product needs no library: four rows at a time, the compiler
+keeps everything in registers.
 
 All arrays are C-contiguous and of one dtype.  `geometry` is (stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w).
 """
@@ -15,36 +20,29 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-CACHED_VALUES = 1 << 17       # values of one strip of columns: half of a megabyte in float32
+CACHED_VALUES = 1 << 17       # values of a band: half of a megabyte in float32
+CACHED_ROW = 1 << 10          # positions of a band: eight rows of them in the first-level cache
 FLAGS = {"contract"}          # a·b + c in one rounding; nothing that NaN or infinity would notice
 
 
 @njit(cache=True)
-def strip_length(rows, positions):
-    """How many output positions a strip of columns with so many rows takes: a multiple of 16, at least 64."""
-    return min(positions, max(64, min(512, CACHED_VALUES // rows // 16 * 16)))
+def fours(n):
+    """n rounded up to a multiple of four."""
+    return (n + 3) // 4 * 4
 
 
 @njit(cache=True)
-def copy(to, source, step):
-    """to[k] = source[k·step]; the common step 1 apart, so that it becomes vector instructions."""
-    if step == 1:
-        for k in range(to.size):
-            to[k] = source[k]
-    else:
-        for k in range(to.size):
-            to[k] = source[k * step]
+def band_rows(channels, kernel, out_h, out_w, geometry):
+    """How many output rows a band has: at stride 1 a position takes a value of each channel, else one under every tap."""
+    values = channels if geometry[0] == geometry[1] == 1 else channels * kernel
+    return max(1, min(out_h, CACHED_ROW // out_w, CACHED_VALUES // (values * out_w)))
 
 
 @njit(cache=True)
-def add(to, source, step):
-    """to[k·step] += source[k]; the common step 1 apart, so that it becomes vector instructions."""
-    if step == 1:
-        for k in range(source.size):
-            to[k] += source[k]
-    else:
-        for k in range(source.size):
-            to[k * step] += source[k]
+def copy(to, source):
+    """to[k] = source[k] for all of `to`; written so that it becomes vector instructions."""
+    for k in range(to.size):
+        to[k] = source[k]
 
 
 @njit(cache=True)
@@ -74,12 +72,51 @@ def fill_columns(columns, x, start, out_w, kernel_h, kernel_w, geometry):
                 h, left = i * sh + u * dh - ph, j * sw + v * dw - pw
                 first, last = covered(left, end - q, width, sw) if 0 <= h < height else (0, 0)
                 for c in range(channels):
-                    row = by_tap[c, u, v]
-                    row[q:q + first] = 0
-                    if first < last:
-                        copy(row[q + first:q + last], x[c, h, left + first * sw:], sw)
-                    row[q + last:end] = 0
+                    row = by_tap[c, u, v, q:end]
+                    row[:first] = 0
+                    for k in range(first, last):
+                        row[k] = x[c, h, left + k * sw]
+                    row[last:] = 0
                 q = end
+
+
+@njit(cache=True)
+def padded_band(x, start, rows, out_w, kernel_h, kernel_w, geometry):
+    """The band at stride 1: a copy of the image rows under it with zeros around them, and where in it each tap reads.
+
+    Taps beyond C·KH·KW (there to make their number a multiple of four) read the zeros at its end.
+    """
+    _, _, ph, pw, dh, dw = geometry
+    channels, height, width = x.shape
+    pitch = out_w + dw * (kernel_w - 1)
+    plane = (rows + dh * (kernel_h - 1)) * pitch
+    length = rows * pitch - dw * (kernel_w - 1)
+    flat = np.zeros(channels * plane + length, x.dtype)
+    offsets = np.full(fours(channels * kernel_h * kernel_w), channels * plane)
+    first, last = max(0, pw), min(pitch, width + pw)
+    k = 0
+    for c in range(channels):
+        for r in range(plane // pitch):
+            h = start + r - ph
+            if 0 <= h < height and first < last:
+                at = c * plane + r * pitch
+                copy(flat[at + first:at + last], x[c, h, first - pw:])
+        for u in range(kernel_h):
+            for v in range(kernel_w):
+                offsets[k] = c * plane + u * dh * pitch + v * dw
+                k += 1
+    return flat, offsets, pitch, length
+
+
+@njit(cache=True)
+def band_of(x, start, rows, out_w, kernel_h, kernel_w, geometry):
+    """(flat, offsets, pitch, length): tap k of output position (start + i, j) reads flat[offsets[k] + i·pitch + j]."""
+    if geometry[0] == geometry[1] == 1:
+        return padded_band(x, start, rows, out_w, kernel_h, kernel_w, geometry)
+    length = rows * out_w
+    columns = np.empty((fours(x.shape[0] * kernel_h * kernel_w), length), x.dtype)
+    fill_columns(columns, x, start * out_w, out_w, kernel_h, kernel_w, geometry)
+    return columns.reshape(columns.size), np.arange(len(columns)) * length, out_w, length
 
 
 @njit(cache=True)
@@ -97,22 +134,23 @@ def add_columns(columns, dx, start, out_w, kernel_h, kernel_w, geometry):
                 end = min(q + out_w - j, length)
                 h, left = i * sh + u * dh - ph, j * sw + v * dw - pw
                 first, last = covered(left, end - q, width, sw) if 0 <= h < height else (0, 0)
-                if first < last:
-                    for c in range(channels):
-                        add(dx[c, h, left + first * sw:], by_tap[c, u, v, q + first:q + last], sw)
+                for c in range(channels):
+                    for k in range(first, last):
+                        dx[c, h, left + k * sw] += by_tap[c, u, v, q + k]
                 q = end
 
 
 @njit(cache=True, fastmath=FLAGS)
-def add_product(out, a, b):
-    """out[m, q] += Σ_k a[m, k] b[k, q] in blocks of 4 x 4 coefficients; k runs to a multiple of four."""
+def add_product(out, a, flat, offsets):
+    """out[m, q] += Σ_k a[m, k] flat[offsets[k] + q] in blocks of 4 x 4 coefficients; k runs to a multiple of four."""
     rows, depth = a.shape
-    length = b.shape[1]
+    length = out.shape[1]
     blocked = rows // 4 * 4
     for m in range(0, blocked, 4):
         y0, y1, y2, y3 = out[m], out[m + 1], out[m + 2], out[m + 3]
         for k in range(0, depth, 4):
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            b0, b1 = flat[offsets[k]:], flat[offsets[k + 1]:]
+            b2, b3 = flat[offsets[k + 2]:], flat[offsets[k + 3]:]
             a00, a01, a02, a03 = a[m, k], a[m, k + 1], a[m, k + 2], a[m, k + 3]
             a10, a11, a12, a13 = a[m + 1, k], a[m + 1, k + 1], a[m + 1, k + 2], a[m + 1, k + 3]
             a20, a21, a22, a23 = a[m + 2, k], a[m + 2, k + 1], a[m + 2, k + 2], a[m + 2, k + 3]
@@ -126,7 +164,8 @@ def add_product(out, a, b):
     for m in range(blocked, rows):
         y0 = out[m]
         for k in range(0, depth, 4):
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            b0, b1 = flat[offsets[k]:], flat[offsets[k + 1]:]
+            b2, b3 = flat[offsets[k + 2]:], flat[offsets[k + 3]:]
             a00, a01, a02, a03 = a[m, k], a[m, k + 1], a[m, k + 2], a[m, k + 3]
             for q in range(length):
                 x0, x1, x2, x3 = b0[q], b1[q], b2[q], b3[q]
@@ -134,12 +173,13 @@ def add_product(out, a, b):
 
 
 @njit(cache=True, fastmath={"contract", "reassoc"})
-def add_inner_products(out, a, b):
-    """out[m, k] += Σ_q a[m, q] b[k, q] in blocks of 2 x 4; m runs to a multiple of two, k of four."""
+def add_inner_products(out, a, flat, offsets):
+    """out[m, k] += Σ_q a[m, q] flat[offsets[k] + q] in blocks of 2 x 4; m runs to a multiple of two, k of four."""
     rows, length = a.shape
     zero = out.dtype.type(0)
-    for k in range(0, b.shape[0], 4):
-        b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+    for k in range(0, offsets.size, 4):
+        b0, b1 = flat[offsets[k]:], flat[offsets[k + 1]:]
+        b2, b3 = flat[offsets[k + 2]:], flat[offsets[k + 3]:]
         for m in range(0, rows, 2):
             a0, a1 = a[m], a[m + 1]
             s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
@@ -162,42 +202,36 @@ def add_inner_products(out, a, b):
             out[m + 1, k + 3] += s13
 
 
-@njit(cache=True)
-def fours(n):
-    """n rounded up to a multiple of four."""
-    return (n + 3) // 4 * 4
-
-
 @njit(cache=True, parallel=True, nogil=True)
 def conv2d(y, x, weight, bias, geometry):
     """y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] x[n, c, i·s + u·d - p, j·s + v·d - p], for each group of channels.
 
-    x (N, G·C, H, W), weight (G·O, C, KH, KW), bias (G·O,), y (N, G·O, HO, WO).  One task owns a strip of positions of one
-    group of one image.
+    x (N, G·C, H, W), weight (G·O, C, KH, KW), bias (G·O,), y (N, G·O, HO, WO).  One task owns a band of rows of one group of
+    one image.
     """
     batch, height, width = x.shape[0], x.shape[2], x.shape[3]
     channels, kernel_h, kernel_w = weight.shape[1:]
     out_h, out_w = y.shape[2:]
     groups = x.shape[1] // channels
     outputs = weight.shape[0] // groups
-    taps, positions = channels * kernel_h * kernel_w, out_h * out_w
+    taps = channels * kernel_h * kernel_w
     w = np.zeros((groups, outputs, fours(taps)), weight.dtype)
     w[:, :, :taps] = weight.reshape(groups, outputs, taps)             # (G·O, C, KH, KW) -> (G, O, C·KH·KW)
     xs = x.reshape(batch * groups, channels, height, width)
-    ys = y.reshape(batch * groups, outputs, positions)
-    strip = strip_length(fours(taps), positions)
-    strips = (positions + strip - 1) // strip
-    for task in prange(batch * groups * strips):
-        image, start = task // strips, task % strips * strip
-        length = min(strip, positions - start)
-        columns = np.empty((fours(taps), length), x.dtype)
-        fill_columns(columns, xs[image], start, out_w, kernel_h, kernel_w, geometry)
+    ys = y.reshape(batch * groups, outputs, out_h, out_w)
+    band = band_rows(channels, kernel_h * kernel_w, out_h, out_w, geometry)
+    bands = (out_h + band - 1) // band
+    for task in prange(batch * groups * bands):
+        image, start = task // bands, task % bands * band
+        rows, group = min(band, out_h - start), image % groups
+        flat, offsets, pitch, length = band_of(xs[image], start, rows, out_w, kernel_h, kernel_w, geometry)
         product = np.empty((outputs, length), x.dtype)
-        group = image % groups
         for o in range(outputs):
             product[o] = bias[group * outputs + o]
-        add_product(product, w[group], columns)
-        ys[image, :, start:start + length] = product
+        add_product(product, w[group], flat, offsets)
+        for o in range(outputs):
+            for i in range(rows):
+                copy(ys[image, o, start + i], product[o, i * pitch:])
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -221,36 +255,21 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
     dys = dy.reshape(batch * groups, outputs, positions)
     block = owned_channels(channels, batch * groups)
     blocks = (channels + block - 1) // block
-    strip = strip_length(max(block * kernel, fours(outputs)), positions)
+    band = band_rows(max(block, outputs // kernel), kernel, out_h, out_w, geometry)
     for task in prange(batch * groups * blocks):
         image, c0 = task // blocks, task % blocks * block
         c1 = min(channels, c0 + block)
         group = image % groups
         for c in range(c0, c1):
             dxs[image, c] = bias[group * channels + c]
-        for start in range(0, positions, strip):
-            length = min(strip, positions - start)
+        for start in range(0, positions, band * out_w):
+            length = min(band * out_w, positions - start)
             upstream = np.zeros((fours(outputs), length), dx.dtype)
             upstream[:outputs] = dys[image, :, start:start + length]
             columns = np.zeros(((c1 - c0) * kernel, length), dx.dtype)
-            add_product(columns, w[group, c0 * kernel:c1 * kernel], upstream)
+            add_product(columns, w[group, c0 * kernel:c1 * kernel], upstream.reshape(upstream.size),
+                        np.arange(len(upstream)) * length)
             add_columns(columns, dxs[image, c0:c1], start, out_w, kernel_h, kernel_w, geometry)
-
-
-def input_grad(dx, dy, weight, bias, geometry):
-    """As `conv2d_input_grad`; at stride 1 by a convolution with the flipped kernel, which has nothing to add into place.
-
-    dx[n, c, h, w] = Σ_ouv weight[o, c, KH-1-u, KW-1-v] dy[n, o, h + u·d - p', w + v·d - p'],  p' = d(K - 1) - p.
-    """
-    stride_h, stride_w, top, left, dilation_h, dilation_w = geometry
-    if (stride_h, stride_w) != (1, 1):
-        return conv2d_input_grad(dx, dy, weight, bias, geometry)
-    outputs, channels, kernel_h, kernel_w = weight.shape
-    groups = dx.shape[1] // channels
-    flipped = weight[:, :, ::-1, ::-1].reshape(groups, outputs // groups, channels, kernel_h, kernel_w)
-    flipped = flipped.swapaxes(1, 2).reshape(dx.shape[1], outputs // groups, kernel_h, kernel_w)      # (G·C, O, KH, KW)
-    padding = dilation_h * (kernel_h - 1) - top, dilation_w * (kernel_w - 1) - left
-    conv2d(dx, dy, np.ascontiguousarray(flipped), bias, (1, 1, *padding, dilation_h, dilation_w))
 
 
 @njit(cache=True)
@@ -271,23 +290,24 @@ def conv2d_weight_grad(dw, x, dy, geometry):
     out_h, out_w = dy.shape[2:]
     groups = x.shape[1] // channels
     outputs = dw.shape[0] // groups
-    kernel, positions = kernel_h * kernel_w, out_h * out_w
+    kernel = kernel_h * kernel_w
     xs = x.reshape(batch, groups, channels, height, width)
-    dys = dy.reshape(batch, groups, outputs, positions)
+    dys = dy.reshape(batch, groups, outputs, out_h, out_w)
     dws = dw.reshape(groups, outputs, channels * kernel)               # (G·O, C, KH, KW) -> (G, O, C·KH·KW)
     block = owned_channels(channels, groups)
     blocks = (channels + block - 1) // block
-    strip = strip_length(max(fours(block * kernel), outputs), positions)
+    band = band_rows(max(block, outputs // kernel), kernel, out_h, out_w, geometry)
     for task in prange(groups * blocks):
         group, c0 = task // blocks, task % blocks * block
         c1 = min(channels, c0 + block)
         total = np.zeros((fours(outputs), fours((c1 - c0) * kernel)), dw.dtype)
         for n in range(batch):
-            for start in range(0, positions, strip):
-                length = min(strip, positions - start)
-                upstream = np.zeros((fours(outputs), length), dw.dtype)
-                upstream[:outputs] = dys[n, group, :, start:start + length]
-                columns = np.empty((total.shape[1], length), dw.dtype)
-                fill_columns(columns, xs[n, group, c0:c1], start, out_w, kernel_h, kernel_w, geometry)
-                add_inner_products(total, upstream, columns)
+            for start in range(0, out_h, band):
+                rows = min(band, out_h - start)
+                flat, offsets, pitch, length = band_of(xs[n, group, c0:c1], start, rows, out_w, kernel_h, kernel_w, geometry)
+                upstream = np.zeros((fours(outputs), length), dw.dtype)              # 0 where a position means nothing
+                for o in range(outputs):
+                    for i in range(rows):
+                        copy(upstream[o, i * pitch:i * pitch + out_w], dys[n, group, o, start + i])
+                add_inner_products(total, upstream, flat, offsets)
         dws[group, :, c0 * kernel:c1 * kernel] = total[:outputs, :(c1 - c0) * kernel]

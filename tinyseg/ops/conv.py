@@ -40,7 +40,7 @@ class Conv2d(Op):
         needs_dx, needs_dw, needs_db = (*ctx.needs_input_grad, False)[:3]
         if needs_dx:
             dx = np.empty_like(ctx.x)
-            kernels.input_grad(dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype), ctx.geometry)
+            _input_grad(dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype), ctx.geometry)
         if needs_dw:
             dw = np.empty_like(ctx.w)
             kernels.conv2d_weight_grad(dw, ctx.x, dy, ctx.geometry)
@@ -95,7 +95,7 @@ class ConvTranspose2d(Op):
                 for a in (0, 1)]
         ctx.x, ctx.w, ctx.geometry = dense(x), dense(w), (*stride, *padding, *dilation)
         y = np.empty((len(x), groups * w.shape[1], *size), x.dtype)
-        kernels.input_grad(y, ctx.x, ctx.w, _bias(b, y.shape[1], x.dtype), ctx.geometry)
+        _input_grad(y, ctx.x, ctx.w, _bias(b, y.shape[1], x.dtype), ctx.geometry)
         return y
 
     def backward(ctx, dy):
@@ -142,3 +142,19 @@ class ConvTranspose2d(Op):
 
 def _bias(b, channels, dtype):
     return np.zeros(channels, dtype) if b is None else dense(b)
+
+
+def _input_grad(dx, dy, weight, bias, geometry):
+    """As `kernels.conv2d_input_grad`; at stride 1 by a convolution with the flipped kernel, which adds nothing into place.
+
+    dx[n, c, h, w] = Σ_ouv weight[o, c, KH-1-u, KW-1-v] dy[n, o, h + u·d - p', w + v·d - p'],  p' = d(K - 1) - p.
+    """
+    stride_h, stride_w, top, left, dilation_h, dilation_w = geometry
+    if (stride_h, stride_w) != (1, 1):
+        return kernels.conv2d_input_grad(dx, dy, weight, bias, geometry)
+    outputs, channels, kernel_h, kernel_w = weight.shape
+    groups = dx.shape[1] // channels
+    flipped = weight[:, :, ::-1, ::-1].reshape(groups, outputs // groups, channels, kernel_h, kernel_w)
+    flipped = flipped.swapaxes(1, 2).reshape(dx.shape[1], outputs // groups, kernel_h, kernel_w)      # (G·C, O, KH, KW)
+    padding = dilation_h * (kernel_h - 1) - top, dilation_w * (kernel_w - 1) - left
+    kernels.conv2d(dx, dy, dense(flipped), bias, (1, 1, *padding, dilation_h, dilation_w))
