@@ -54,30 +54,27 @@ def covered(left, count, width, step):
 
 @njit(cache=True)
 def fill_columns(columns, x, start, out_w, kernel_h, kernel_w, geometry):
-    """columns[(c, u, v), q] = x[c, i·s + u·d - p, j·s + v·d - p] for the output positions (i, j) = divmod(start + q, out_w).
+    """columns[(c, u, v), (i, j)] = x[c, (start + i)·s + u·d - p, j·s + v·d - p] for a band of whole output rows.
 
     Rows beyond C·KH·KW (there to make their number a multiple of four) become 0.
     """
     sh, sw, ph, pw, dh, dw = geometry
     channels, height, width = x.shape
-    length = columns.shape[1]
-    by_tap = columns[:channels * kernel_h * kernel_w].reshape(channels, kernel_h, kernel_w, length)
-    columns[channels * kernel_h * kernel_w:] = 0
+    taps, rows = channels * kernel_h * kernel_w, columns.shape[1] // out_w
+    by_tap = columns[:taps].reshape(channels, kernel_h, kernel_w, rows, out_w)
+    columns[taps:] = 0
     for u in range(kernel_h):
         for v in range(kernel_w):
-            q = 0
-            while q < length:                                          # one output row, or the part of it in this strip
-                i, j = divmod(start + q, out_w)
-                end = min(q + out_w - j, length)
-                h, left = i * sh + u * dh - ph, j * sw + v * dw - pw
-                first, last = covered(left, end - q, width, sw) if 0 <= h < height else (0, 0)
+            left = v * dw - pw
+            for i in range(rows):
+                h = (start + i) * sh + u * dh - ph
+                first, last = covered(left, out_w, width, sw) if 0 <= h < height else (0, 0)
                 for c in range(channels):
-                    row = by_tap[c, u, v, q:end]
+                    row = by_tap[c, u, v, i]
                     row[:first] = 0
-                    for k in range(first, last):
-                        row[k] = x[c, h, left + k * sw]
+                    for j in range(first, last):
+                        row[j] = x[c, h, left + j * sw]
                     row[last:] = 0
-                q = end
 
 
 @njit(cache=True)
@@ -115,29 +112,26 @@ def band_of(x, start, rows, out_w, kernel_h, kernel_w, geometry):
         return padded_band(x, start, rows, out_w, kernel_h, kernel_w, geometry)
     length = rows * out_w
     columns = np.empty((fours(x.shape[0] * kernel_h * kernel_w), length), x.dtype)
-    fill_columns(columns, x, start * out_w, out_w, kernel_h, kernel_w, geometry)
+    fill_columns(columns, x, start, out_w, kernel_h, kernel_w, geometry)
     return columns.reshape(columns.size), np.arange(len(columns)) * length, out_w, length
 
 
 @njit(cache=True)
 def add_columns(columns, dx, start, out_w, kernel_h, kernel_w, geometry):
-    """col2im: dx[c, i·s + u·d - p, j·s + v·d - p] += columns[(c, u, v), q], the transpose of `fill_columns`."""
+    """col2im: dx[c, (start + i)·s + u·d - p, j·s + v·d - p] += columns[(c, u, v), (i, j)]: `fill_columns`, transposed."""
     sh, sw, ph, pw, dh, dw = geometry
     channels, height, width = dx.shape
-    length = columns.shape[1]
-    by_tap = columns.reshape(channels, kernel_h, kernel_w, length)
+    rows = columns.shape[1] // out_w
+    by_tap = columns.reshape(channels, kernel_h, kernel_w, rows, out_w)
     for u in range(kernel_h):
         for v in range(kernel_w):
-            q = 0
-            while q < length:
-                i, j = divmod(start + q, out_w)
-                end = min(q + out_w - j, length)
-                h, left = i * sh + u * dh - ph, j * sw + v * dw - pw
-                first, last = covered(left, end - q, width, sw) if 0 <= h < height else (0, 0)
+            left = v * dw - pw
+            for i in range(rows):
+                h = (start + i) * sh + u * dh - ph
+                first, last = covered(left, out_w, width, sw) if 0 <= h < height else (0, 0)
                 for c in range(channels):
-                    for k in range(first, last):
-                        dx[c, h, left + k * sw] += by_tap[c, u, v, q + k]
-                q = end
+                    for j in range(first, last):
+                        dx[c, h, left + j * sw] += by_tap[c, u, v, i, j]
 
 
 @njit(cache=True, fastmath=FLAGS)
@@ -247,12 +241,12 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
     out_h, out_w = dy.shape[2:]
     groups = dx.shape[1] // channels
     outputs = weight.shape[0] // groups
-    kernel, positions = kernel_h * kernel_w, out_h * out_w
+    kernel = kernel_h * kernel_w
     w = np.zeros((groups, channels * kernel, fours(outputs)), weight.dtype)
     for g in range(groups):                                            # (G·O, C, KH, KW) -> (G, C·KH·KW, O)
         w[g, :, :outputs] = weight[g * outputs:(g + 1) * outputs].reshape(outputs, channels * kernel).T
     dxs = dx.reshape(batch * groups, channels, height, width)
-    dys = dy.reshape(batch * groups, outputs, positions)
+    dys = dy.reshape(batch * groups, outputs, out_h * out_w)
     block = owned_channels(channels, batch * groups)
     blocks = (channels + block - 1) // block
     band = band_rows(max(block, outputs // kernel), kernel, out_h, out_w, geometry)
@@ -262,13 +256,13 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
         group = image % groups
         for c in range(c0, c1):
             dxs[image, c] = bias[group * channels + c]
-        for start in range(0, positions, band * out_w):
-            length = min(band * out_w, positions - start)
-            upstream = np.zeros((fours(outputs), length), dx.dtype)
-            upstream[:outputs] = dys[image, :, start:start + length]
-            columns = np.zeros(((c1 - c0) * kernel, length), dx.dtype)
+        for start in range(0, out_h, band):
+            rows = min(band, out_h - start)
+            upstream = np.zeros((fours(outputs), rows * out_w), dx.dtype)
+            upstream[:outputs] = dys[image, :, start * out_w:(start + rows) * out_w]
+            columns = np.zeros(((c1 - c0) * kernel, rows * out_w), dx.dtype)
             add_product(columns, w[group, c0 * kernel:c1 * kernel], upstream.reshape(upstream.size),
-                        np.arange(len(upstream)) * length)
+                        np.arange(len(upstream)) * rows * out_w)
             add_columns(columns, dxs[image, c0:c1], start, out_w, kernel_h, kernel_w, geometry)
 
 
