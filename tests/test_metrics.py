@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tinyseg.metrics import ConfusionMatrix
+from tinyseg.metrics import ConfusionMatrix, boundary_band
 
 SCORES = ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou")
 
@@ -176,3 +176,27 @@ def test_the_table_names_classes_in_per_cent():
         ["car", "0", "–", "–"], ["mean", "3", "66.7", "33.3"],
         ["pixel", "accuracy", "66.7", "·", "frequency-weighted", "IoU", "66.7"]]
     assert "class 0" in str(ConfusionMatrix(1))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_boundary_band_by_brute_force(rng, width):
+    """A pixel belongs to the band if, at most width - 1 away, there is one with a neighbour of another label."""
+    mask = rng.choice([0, 1, 2, 255], size=(4, 5)).repeat(4, axis=0).repeat(5, axis=1)
+    on_boundary = np.zeros(mask.shape, bool)
+    for y, x in np.ndindex(mask.shape):
+        neighbours = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+        on_boundary[y, x] = any(mask[y, x] != mask[n] for n in neighbours
+                                if 0 <= n[0] < mask.shape[0] and 0 <= n[1] < mask.shape[1])
+    expected = np.zeros(mask.shape, bool)
+    for y, x in np.ndindex(mask.shape):
+        expected[y, x] = on_boundary[max(0, y - width + 1):y + width, max(0, x - width + 1):x + width].any()
+    np.testing.assert_array_equal(boundary_band(mask, width), expected)
+    assert 0 < expected.sum() < expected.size or width == 3
+
+
+def test_boundary_band_of_one_label_is_empty_and_bad_input_is_refused():
+    assert not boundary_band(np.zeros((4, 4), np.uint8)).any()
+    with pytest.raises(ValueError, match=r"boundary_band: mask \(1, 4, 4\)"):
+        boundary_band(np.zeros((1, 4, 4), np.uint8))
+    with pytest.raises(ValueError, match="width=0"):
+        boundary_band(np.zeros((4, 4), np.uint8), width=0)

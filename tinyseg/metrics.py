@@ -147,6 +147,30 @@ class ConfusionMatrix:
         return "\n".join(lines)
 
 
+def boundary_band(mask: np.ndarray, width: int = 3) -> np.ndarray:
+    """Which pixels of a mask (H, W) lie within `width` pixels of a boundary between two labels: (H, W) bool.
+
+    The trimap of Kohli, Ladický & Torr (IJCV 2009, section 5.2), where thin and sharp structures decide. Distance is
+    counted along rows and columns, diagonals as one step. A void contour, as VOC draws it, is a label like any other
+    here: the band lies on both sides of it.
+
+    >>> boundary_band(np.array([[0, 0, 0, 0, 1, 1]]), width=1).astype(int)
+    array([[0, 0, 0, 1, 1, 0]])
+    """
+    if mask.ndim != 2 or width < 1:
+        raise ValueError(f"boundary_band: mask {mask.shape} and width={width}; expected (H, W) and at least 1")
+    band = np.zeros(mask.shape, bool)
+    rows, columns = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
+    for side in band[1:], band[:-1]:
+        side |= rows
+    for side in band[:, 1:], band[:, :-1]:
+        side |= columns
+    for axis in 0, 1:
+        near = np.pad(band, [(width - 1, width - 1) if a == axis else (0, 0) for a in (0, 1)])
+        band = np.lib.stride_tricks.sliding_window_view(near, 2 * width - 1, axis).any(axis=-1)
+    return band
+
+
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """The quotient, NaN where the denominator is 0."""
     return np.where(denominator > 0, numerator / np.maximum(denominator, 1), np.nan)
