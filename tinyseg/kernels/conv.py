@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from . import dense
+
 CACHED_VALUES = 1 << 17       # values of a band: half of a megabyte in float32
 CACHED_ROW = 1 << 10          # positions of a band: eight rows of them in the first-level cache
 FLAGS = {"contract"}          # a·b + c in one rounding; nothing that NaN or infinity would notice
@@ -228,13 +230,25 @@ def conv2d(y, x, weight, bias, geometry):
                 copy(ys[image, o, start + i], product[o, i * pitch:])
 
 
-@njit(cache=True, parallel=True, nogil=True)
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
+    """As `conv2d_spread`; at stride 1 by a convolution with the flipped kernel, which adds nothing into place.
+
+    dx[n, c, h, w] = bias[c] + Σ_ouv weight[o, c, KH-1-u, KW-1-v] dy[n, o, h + u·d - p', w + v·d - p'],  p' = d(K - 1) - p.
+    """
+    if geometry[:2] != (1, 1):
+        return conv2d_spread(dx, dy, weight, bias, geometry)
+    flipped = weight.reshape(-1, dy.shape[1] * weight.shape[1] // dx.shape[1], *weight.shape[1:])[..., ::-1, ::-1]
+    flipped = dense(flipped.swapaxes(1, 2)).reshape(dx.shape[1], -1, *weight.shape[2:])             # (G·C, O, KH, KW)
+    padding = [d * (k - 1) - p for k, p, d in zip(weight.shape[2:], geometry[2:4], geometry[4:])]
+    conv2d(dx, dy, flipped, bias, (1, 1, *padding, *geometry[4:]))
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def conv2d_spread(dx, dy, weight, bias, geometry):
     """dx[n, c, h, w] = bias[c] + Σ_ouv weight[o, c, u, v] dy[n, o, i, j], over all i·s + u·d - p = h, j·s + v·d - p = w.
 
-    This is also the forward pass of transposed convolution (hence the bias).  dx (N, G·C, H, W), dy (N, G·O, HO, WO),
-    weight (G·O, C, KH, KW), bias (G·C,).  One task owns a few channels of one group of one image, so overlapping kernels
-    are added by one thread.
+    Also the forward pass of transposed convolution (hence the bias).  dx (N, G·C, H, W), dy (N, G·O, HO, WO), weight
+    (G·O, C, KH, KW), bias (G·C,).  A task owns a few channels of one group of one image: one thread adds what overlaps.
     """
     batch, height, width = dx.shape[0], dx.shape[2], dx.shape[3]
     channels, kernel_h, kernel_w = weight.shape[1:]
@@ -276,8 +290,7 @@ def owned_channels(channels, images):
 def conv2d_weight_grad(dw, x, dy, geometry):
     """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], for each group of channels.
 
-    x (N, G·C, H, W), dy (N, G·O, HO, WO), dw (G·O, C, KH, KW).  One task owns the gradient of a few input channels, and goes
-    over all images and positions for them: nothing has to be summed across threads.
+    x (N, G·C, H, W), dy (N, G·O, HO, WO), dw (G·O, C, KH, KW).  A task owns a few input channels, and sums over all images.
     """
     batch, height, width = x.shape[0], x.shape[2], x.shape[3]
     channels, kernel_h, kernel_w = dw.shape[1:]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels import conv as kernels
+from .. import backends
 from ..kernels import dense
 from ..op import Op, Sample
 from ..sizes import conv_output, conv_transpose_output, dilated
@@ -32,7 +32,7 @@ class Conv2d(Op):
         width = conv_output(x.shape[3] + left + right, w.shape[3], stride[1], 0, dilation[1])
         ctx.x, ctx.w, ctx.geometry = dense(x), dense(w), (*stride, top, left, *dilation)
         y = np.empty((len(x), len(w), height, width), x.dtype)
-        kernels.conv2d(y, ctx.x, ctx.w, _bias(b, len(w), x.dtype), ctx.geometry)
+        _run("conv2d", x, w, y, ctx.geometry, y, ctx.x, ctx.w, _bias(b, len(w), x.dtype))
         return y
 
     def backward(ctx, dy):
@@ -40,10 +40,10 @@ class Conv2d(Op):
         needs_dx, needs_dw, needs_db = (*ctx.needs_input_grad, False)[:3]
         if needs_dx:
             dx = np.empty_like(ctx.x)
-            _input_grad(dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype), ctx.geometry)
+            _run("conv2d_input_grad", ctx.x, ctx.w, dy, ctx.geometry, dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype))
         if needs_dw:
             dw = np.empty_like(ctx.w)
-            kernels.conv2d_weight_grad(dw, ctx.x, dy, ctx.geometry)
+            _run("conv2d_weight_grad", ctx.x, ctx.w, dy, ctx.geometry, dw, ctx.x, dy)
         if needs_db:
             db = dy.sum(axis=(0, 2, 3))
         return (dx, dw, db)[:len(ctx.needs_input_grad)]
@@ -95,7 +95,7 @@ class ConvTranspose2d(Op):
                 for a in (0, 1)]
         ctx.x, ctx.w, ctx.geometry = dense(x), dense(w), (*stride, *padding, *dilation)
         y = np.empty((len(x), groups * w.shape[1], *size), x.dtype)
-        _input_grad(y, ctx.x, ctx.w, _bias(b, y.shape[1], x.dtype), ctx.geometry)
+        _run("conv2d_input_grad", y, ctx.w, ctx.x, ctx.geometry, y, ctx.x, ctx.w, _bias(b, y.shape[1], x.dtype))
         return y
 
     def backward(ctx, dy):
@@ -103,10 +103,10 @@ class ConvTranspose2d(Op):
         needs_dx, needs_dw, needs_db = (*ctx.needs_input_grad, False)[:3]
         if needs_dx:
             dx = np.empty_like(ctx.x)
-            kernels.conv2d(dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype), ctx.geometry)
+            _run("conv2d", dy, ctx.w, ctx.x, ctx.geometry, dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype))
         if needs_dw:
             dw = np.empty_like(ctx.w)
-            kernels.conv2d_weight_grad(dw, dy, ctx.x, ctx.geometry)
+            _run("conv2d_weight_grad", dy, ctx.w, ctx.x, ctx.geometry, dw, dy, ctx.x)
         if needs_db:
             db = dy.sum(axis=(0, 2, 3))
         return (dx, dw, db)[:len(ctx.needs_input_grad)]
@@ -144,17 +144,7 @@ def _bias(b, channels, dtype):
     return np.zeros(channels, dtype) if b is None else dense(b)
 
 
-def _input_grad(dx, dy, weight, bias, geometry):
-    """As `kernels.conv2d_input_grad`; at stride 1 by a convolution with the flipped kernel, which adds nothing into place.
-
-    dx[n, c, h, w] = Σ_ouv weight[o, c, KH-1-u, KW-1-v] dy[n, o, h + u·d - p', w + v·d - p'],  p' = d(K - 1) - p.
-    """
-    stride_h, stride_w, top, left, dilation_h, dilation_w = geometry
-    if (stride_h, stride_w) != (1, 1):
-        return kernels.conv2d_input_grad(dx, dy, weight, bias, geometry)
-    outputs, channels, kernel_h, kernel_w = weight.shape
-    groups = dx.shape[1] // channels
-    flipped = weight[:, :, ::-1, ::-1].reshape(groups, outputs // groups, channels, kernel_h, kernel_w)
-    flipped = flipped.swapaxes(1, 2).reshape(dx.shape[1], outputs // groups, kernel_h, kernel_w)      # (G·C, O, KH, KW)
-    padding = dilation_h * (kernel_h - 1) - top, dilation_w * (kernel_w - 1) - left
-    kernels.conv2d(dx, dy, dense(flipped), bias, (1, 1, *padding, dilation_h, dilation_w))
+def _run(task, image, weight, output, geometry, *arguments):
+    """A task of the convolution of an image to an output, by the algorithm that `backends` chooses for it."""
+    work = backends.Work(task, image.shape, weight.shape, output.shape, geometry, image.itemsize)
+    getattr(backends.conv2d.algorithm(work).kernels, task)(*arguments, geometry)

@@ -1,0 +1,105 @@
+"""The convolution on register tiles is the readable one, writes nothing beside its result, and is compiled once."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from tinyseg import backends
+from tinyseg.kernels import conv, simd
+
+pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
+FAST = [algorithm for algorithm in backends.CONV2D if algorithm.kernels is not conv]
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
+
+
+def draw(rng, dtype):
+    """Arguments of the three tasks: {task: (shape of the result, its arguments)}, and the `backends.Work` of each."""
+    def pair(low, high):
+        return tuple(int(v) for v in rng.integers(low, high + 1, 2))
+
+    kernel, stride, padding, dilation = pair(1, 5), pair(1, 3), pair(0, 4), pair(1, 3)
+    if rng.random() < 0.4:
+        kernel, stride, dilation = (3, 3), (1, 1), (1, 1)
+    groups = int(rng.integers(1, 4))
+    channels, outputs = (int(rng.choice([1, 2, 3, 5, 8, 40])) for _ in "co")
+    size = tuple(int(rng.integers(d * (k - 1) + 1, d * (k - 1) + 40)) for k, d in zip(kernel, dilation))
+    batch = int(rng.integers(1, 5))
+    out = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, stride, padding, dilation))
+    shapes = (batch, groups * channels, *size), (groups * outputs, channels, *kernel), (batch, groups * outputs, *out)
+    x, w, dy = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    b, c = rng.standard_normal(len(w)).astype(dtype), rng.standard_normal(x.shape[1]).astype(dtype)
+    geometry = (*stride, *padding, *dilation)
+    calls = {"conv2d": (dy.shape, (x, w, b, geometry)), "conv2d_input_grad": (x.shape, (dy, w, c, geometry)),
+             "conv2d_weight_grad": (w.shape, (x, dy, geometry))}
+    return {task: (*call, backends.Work(task, *shapes, geometry, x.itemsize)) for task, call in calls.items()}
+
+
+def between_guards(shape, dtype):
+    """An array, and the memory that it is a part of, which is NaN otherwise."""
+    size = int(np.prod(shape))
+    memory = np.full(size + 256, np.nan, dtype)
+    return memory[128:128 + size].reshape(shape), memory
+
+
+@pytest.mark.parametrize("algorithm", FAST, ids=[a.name for a in FAST])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_equals_the_readable_one(algorithm, dtype):
+    rng = np.random.default_rng(0)
+    compared = dict.fromkeys(["conv2d", "conv2d_input_grad", "conv2d_weight_grad"], 0)
+    for _ in range(150):
+        for task, (shape, arguments, work) in draw(rng, dtype).items():
+            if algorithm.fits(work):
+                result, memory = between_guards(shape, dtype)
+                getattr(algorithm.kernels, task)(result, *arguments)
+                expected = np.empty(shape, dtype)
+                getattr(conv, task)(expected, *arguments)
+                atol = TOLERANCE[dtype] * abs(expected).max()
+                np.testing.assert_allclose(result, expected, rtol=0, atol=atol, err_msg=str(work))
+                assert np.isnan(memory[:128]).all() and np.isnan(memory[-128:]).all(), work
+                compared[task] += 1
+    assert min(compared.values()) > 10
+
+
+@pytest.mark.parametrize("algorithm", FAST, ids=[a.name for a in FAST])
+def test_the_same_bits_with_one_and_two_threads(algorithm):
+    """With arrays so large that the work is divided."""
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("Numba has one thread here")
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 24, 50, 48)).astype(np.float32), rng.standard_normal((20, 24, 3, 3)).astype(np.float32)
+    dy = rng.standard_normal((3, 20, 50, 48)).astype(np.float32)
+    geometry = (1, 1, 1, 1, 1, 1)
+    results = []
+    for threads in (1, 2):
+        numba.set_num_threads(threads)
+        try:
+            y, dx, dw = np.empty_like(dy), np.empty_like(x), np.empty_like(w)
+            algorithm.kernels.conv2d(y, x, w, np.zeros(20, np.float32), geometry)
+            algorithm.kernels.conv2d_input_grad(dx, dy, w, np.zeros(24, np.float32), geometry)
+            algorithm.kernels.conv2d_weight_grad(dw, x, dy, geometry)
+        finally:
+            numba.set_num_threads(1)
+        results.append((y, dx, dw))
+    for one, two in zip(*results):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_a_second_process_compiles_nothing(tmp_path):
+    code = """if True:
+        import numpy as np
+        from tinyseg.kernels import conv_direct as kernels
+        x, w = np.ones((1, 2, 8, 8), np.float32), np.ones((2, 2, 3, 3), np.float32)
+        kernels.conv2d(x.copy(), x, w, np.zeros(2, np.float32), (1, 1, 1, 1, 1, 1))
+        kernels.conv2d_weight_grad(w.copy(), x, x, (1, 1, 1, 1, 1, 1))
+        for kernel in (kernels.correlate, kernels.weigh):
+            print(sum(kernel.stats.cache_misses.values()))
+    """
+    for expected in (["1", "1"], ["0", "0"]):
+        done = subprocess.run([sys.executable, "-c", code], cwd=pathlib.Path(__file__).parents[2], capture_output=True,
+                              text=True, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)})
+        assert done.stdout.split() == expected, done.stderr[-3000:]

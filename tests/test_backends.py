@@ -1,0 +1,45 @@
+"""The table of algorithms, and the switch."""
+import numpy as np
+import pytest
+
+import tinyseg as ts
+from tinyseg import backends
+from tinyseg.kernels import simd
+
+
+def work(size=32, dtype=np.float32, **changes):
+    shapes = dict(image=(1, 4, size, size), weight=(4, 4, 3, 3), output=(1, 4, size, size))
+    settings = dict(task="conv2d", geometry=(1, 1, 1, 1, 1, 1), itemsize=np.dtype(dtype).itemsize)
+    return backends.Work(**(shapes | settings | changes))
+
+
+def test_large_images_run_on_tiles_and_small_ones_do_not():
+    expected = "direct" if simd.COMPILED else "im2col"
+    assert backends.conv2d.algorithm(work()).name == expected
+    assert backends.conv2d.algorithm(work(size=1)).name == "im2col"
+
+
+def test_a_setting_holds_within_its_context_and_gives_the_same_result(rng):
+    x, w = rng.standard_normal((1, 4, 32, 32)), rng.standard_normal((4, 4, 3, 3))
+    fast = ts.functional.conv2d(x, w, padding=1).numpy()
+    with ts.backends.conv2d("im2col"):
+        assert backends.conv2d.algorithm(work()).name == "im2col"
+        np.testing.assert_allclose(ts.functional.conv2d(x, w, padding=1).numpy(), fast, rtol=1e-12, atol=1e-12)
+    assert backends.conv2d.setting == "fast"
+
+
+def test_the_setting_comes_back_after_an_error():
+    with pytest.raises(RuntimeError), ts.backends.conv2d("im2col"):
+        raise RuntimeError
+    assert backends.conv2d.setting == "fast"
+
+
+def test_an_unknown_setting_is_refused_by_name():
+    with pytest.raises(ValueError, match="no setting 'cudnn'; expected one of 'fast', 'direct'"):
+        backends.conv2d.use("cudnn")
+
+
+def test_the_table_shows_every_algorithm_with_its_reason():
+    table = str(backends.conv2d)
+    for algorithm in backends.CONV2D:
+        assert algorithm.name in table and algorithm.where in table and algorithm.why in table

@@ -1,0 +1,118 @@
+"""The weight gradient of convolution on register tiles: inner products of dy and of what is under a tap, over all positions.
+
+With `flat` and its offsets from `bands.py`, v running over vectors of positions and k over (channel, tap),
+
+    dw[o, k]  =  Σ_v Σ_l dy[o, places[v] + l] · flat[offsets[k] + positions[v] + l],         l < lanes
+
+A tile holds ROWS outputs times COLS taps, and each of its vectors sums products lane by lane; only at the end of a run of
+vectors are the lanes added up.  dy is copied first, so that a tile reads it in order, with 0 where a position comes twice.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from .bands import CACHED, bands_of, ceil_div, fill, keeps_rows, offsets_of, places_of, zero_run
+from .simd import COLS, ROWS, TILE, add_lane_products, add_sums, copy_run, lanes, zero_tile
+
+RUN = 64          # vectors to sum before lanes are added up
+TASKS = 8         # fixed, since the order of sums depends on it: the same bits at any number of threads
+
+
+@njit(cache=True)
+def pack_upstream(packed, dy, at, pitch, outputs, places, vectors):
+    """packed[block, v, r, l] = dy[at + (block·ROWS + r)·pitch + places[v] + l]; 0 where the vector before v has it already."""
+    width = lanes(dy)
+    to = 0
+    for b in range(ceil_div(outputs, ROWS)):
+        for v in range(vectors):
+            repeated = max(0, places[v - 1] + width - places[v]) if v > 0 and places[v] > places[v - 1] else 0
+            for r in range(ROWS):
+                if b * ROWS + r < outputs:
+                    copy_run(packed, to, dy, at + (b * ROWS + r) * pitch + places[v], width)
+                    zero_run(packed, to, repeated)
+                else:
+                    zero_run(packed, to, width)
+                to += width
+
+
+@njit(cache=True)
+def add_band(total, at, packed, flat, positions, offsets, vectors, blocks, tiles):
+    """total[at + (block, k//COLS, r, k%COLS)] += Σ_v Σ_l packed[block, v, r, l] · flat[offsets[k] + positions[v] + l]"""
+    width = lanes(flat)
+    room = ceil_div(TILE, width) * width
+    for v0 in range(0, vectors, RUN):
+        v1 = min(vectors, v0 + RUN)
+        for b in range(blocks):
+            for k in range(0, offsets.size, COLS):
+                tile = zero_tile(flat, TILE)
+                for v in range(v0, v1):
+                    dy = (b * vectors + v) * ROWS * width
+                    tile = add_lane_products(tile, ROWS, packed, dy, flat, offsets, k, positions[v])
+                add_sums(tile, total, at + (b * tiles + k // COLS) * room)
+
+
+@njit(cache=True)
+def weigh_band(total, at, x, x_shape, dy, dy_shape, taps, kernel, geometry, group, outputs, channels, images, rows, by_rows,
+               tiles):
+    """Adds what rows (first, last) of images (first, last) give to dw for channels (first, last), as `add_band` orders it."""
+    width = lanes(x)
+    many, tall, out_w = images[1] - images[0], rows[1] - rows[0], dy_shape[3]
+    pitch = out_w + geometry[5] * (kernel[1] - 1)
+    plane = (tall + geometry[4] * (kernel[0] - 1)) * pitch if by_rows else tall * out_w
+    area = dy_shape[2] * out_w
+    positions, places, vectors = places_of(many, tall, out_w, pitch, plane, dy_shape[1] * area, width, by_rows)
+    blocks = ceil_div(outputs, ROWS)
+    packed = np.empty(blocks * vectors * ROWS * width, x.dtype)
+    start = (images[0] * dy_shape[1] + group * outputs) * area + rows[0] * out_w
+    pack_upstream(packed, dy, start, area, outputs, places, vectors)
+    depth = channels[1] - channels[0]
+    flat = np.empty(depth * many * plane * (1 if by_rows else len(taps)), x.dtype)
+    fill(flat, x, x_shape, images, channels, rows, out_w, kernel, geometry, by_rows)
+    offsets = offsets_of(depth, taps, kernel, pitch, many * plane, geometry, by_rows)
+    add_band(total, at, packed, flat, positions, offsets, vectors, blocks, tiles)
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def weigh(dw, x, dy, taps, kernel, geometry):
+    """dw[o, k] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], k = (c, tap), for each group of channels.
+
+    x (N, G·C, H, W), dy (N, G·O, HO, WO), dw (G·O, C, KH, KW).  A task owns some channels of one group, and goes through a part
+    of the bands for them; the sums over the parts are added at the end.
+    """
+    channels, columns, width = dw.shape[1], len(taps), lanes(x)
+    groups = x.shape[1] // channels
+    outputs = dw.shape[0] // groups
+    blocks, (out_h, out_w) = ceil_div(outputs, ROWS), dy.shape[2:]
+    by_rows = keeps_rows(out_w, width, geometry[0], geometry[1], columns)
+    wanted = CACHED // 1024 // (1 if by_rows else columns)              # channels of a band of so many positions
+    sums = max(1, min(TASKS, (1 << 19) // dw.size))
+    pieces = max(ceil_div(channels, max(wanted, 1)), min(channels, ceil_div(TASKS, sums * groups)))
+    depth = ceil_div(channels, pieces)
+    tiles, room = ceil_div(depth * columns, COLS), ceil_div(TILE, width) * width
+    each = depth * (1 if by_rows else columns) + outputs
+    many, bands = bands_of(len(x), out_h, out_w, min(max(CACHED // each, 256), 4096))
+    cuts = ceil_div(len(x), many) * bands
+    sums = max(1, min(sums, cuts))
+    size = blocks * tiles * room
+    total = np.zeros(sums * groups * pieces * size, dw.dtype)
+    flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dw.reshape(dw.size)
+    for task in prange(sums * groups * pieces):
+        s, group, piece = task // (groups * pieces), task // pieces % groups, task % pieces
+        first, last = (group * channels + piece * channels // pieces, group * channels + (piece + 1) * channels // pieces)
+        for cut in range(s * cuts // sums, (s + 1) * cuts // sums):
+            n, band = cut // bands * many, cut % bands
+            weigh_band(total, task * size, flat_x, x.shape, flat_dy, dy.shape, taps, kernel, geometry, group, outputs,
+                       (first, last), (n, min(len(x), n + many)), (band * out_h // bands, (band + 1) * out_h // bands), by_rows,
+                       tiles)
+    for o in prange(groups * outputs):
+        group, b, r = o // outputs, o % outputs // ROWS, o % outputs % ROWS
+        for piece in range(pieces):
+            first, last = piece * channels // pieces * columns, (piece + 1) * channels // pieces * columns
+            for k in range(0, last - first, COLS):
+                at = (group * pieces + piece) * size + (b * tiles + k // COLS) * room + r * COLS
+                for n in range(min(COLS, last - first - k)):
+                    value = total[at + n]
+                    for s in range(1, sums):
+                        value += total[at + n + s * groups * pieces * size]
+                    flat_dw[(o * channels * columns) + first + k + n] = value
