@@ -1,11 +1,13 @@
 """Every output-size relation, with its number in Dumoulin & Visin, "A guide to convolution arithmetic for deep learning".
 
 Letters as there: i input size, k kernel size, s stride, p padding, o output size; d is the dilation.
+Then where the pixels of an output lie in the input, and how many of a kernel's taps meet in each.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union
+from fractions import Fraction
+from typing import NamedTuple, Union
 
 IntPair = Union[int, Sequence[int]]
 
@@ -74,3 +76,90 @@ def same_padding(k: int, d: int = 1) -> tuple[int, int]:
     """
     total = dilated(k, d) - 1
     return total // 2, total - total // 2
+
+
+# Where pixels lie -----------------------------------------------------------------------------------------------------
+
+class CoordinateMap(NamedTuple):
+    """Along one axis: the middle of output pixel x lies at scale·x + offset of the input.
+
+    >>> pool, conv = conv_map(2, s=2), conv_map(3)
+    >>> print(pool, conv, pool.then(conv), pool.then(pool.inverse()), sep=",  ")
+    2·x + 1/2,  1·x + 1,  2·x + 5/2,  1·x + 0
+    """
+
+    scale: Fraction = Fraction(1)
+    offset: Fraction = Fraction(0)
+
+    def __call__(self, x: float | Fraction) -> Fraction:
+        """The place in the input of a place in the output."""
+        return self.scale * Fraction(x) + self.offset
+
+    def then(self, later: CoordinateMap) -> CoordinateMap:
+        """The map of this layer followed by another."""
+        return CoordinateMap(self.scale * later.scale, self(later.offset))
+
+    def inverse(self) -> CoordinateMap:
+        """The place in the output of a place in the input: the map of the layer that leads back."""
+        return CoordinateMap(1 / self.scale, -self.offset / self.scale)
+
+    def __str__(self) -> str:
+        return f"{self.scale}·x + {self.offset}".replace("+ -", "- ")
+
+
+def conv_map(k: int, s: int = 1, p: int = 0, d: int = 1) -> CoordinateMap:
+    """Of a convolution or a pooling: s·x + (k̂ - 1)/2 - p, the middle of the window, with k̂ the dilated kernel.
+
+    >>> print(conv_map(7, s=2, p=3))
+    2·x + 0
+    """
+    return CoordinateMap(Fraction(s), Fraction(dilated(k, d) - 1, 2) - p)
+
+
+def conv_transpose_map(k: int, s: int = 1, p: int = 0, d: int = 1) -> CoordinateMap:
+    """Of a transposed convolution, which leads back from where the convolution with the same numbers came.
+
+    >>> print(conv_transpose_map(4, s=2))
+    1/2·x - 3/4
+    """
+    return conv_map(k, s, p, d).inverse()
+
+
+def crop_offset(x: CoordinateMap, like: CoordinateMap) -> Fraction:
+    """Where pixel 0 of `like` lies in x, for two maps onto the same image: so many pixels of x are to be cropped.
+
+    ValueError if their pixels are not equally far apart.  A fraction says that pixels of one lie between the other's.
+
+    >>> print(crop_offset(conv_map(3, p=100), like=conv_map(3)))
+    100
+    """
+    if x.scale != like.scale:
+        raise ValueError(f"crop_offset: pixels {x.scale} and {like.scale} apart do not lie on each other; "
+                         f"resize one first")
+    return x.inverse()(like.offset)
+
+
+def overlaps(k: int, s: int, d: int = 1) -> tuple[int, ...]:
+    """How many taps of a transposed convolution's kernel meet in each of s neighbouring outputs, far from the border.
+
+    Output y gets tap t of input x where s·x + d·t = y: as many taps as there are t < k with d·t = y modulo s.
+
+    >>> overlaps(3, 2), overlaps(4, 2), overlaps(5, 2), overlaps(2, 3)
+    ((2, 1), (2, 2), (3, 2), (1, 1, 0))
+    """
+    return tuple(sum(d * t % s == y for t in range(k)) for y in range(s))
+
+
+def checkerboard(kernel_size: IntPair, stride: IntPair, dilation: IntPair = 1) -> tuple[tuple[int, ...], ...]:
+    """The same in an image: the counts of one stride x stride tile of the pattern.
+
+    Unequal counts are the checkerboard of Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts".
+    There is none where the stride divides the kernel size.
+
+    >>> checkerboard(3, 2), checkerboard(4, 2)
+    (((4, 2), (2, 1)), ((4, 4), (4, 4)))
+    """
+    kernels, strides = pair("checkerboard: kernel_size", kernel_size), pair("checkerboard: stride", stride)
+    dilations = pair("checkerboard: dilation", dilation)
+    rows, columns = (overlaps(k, s, d) for k, s, d in zip(kernels, strides, dilations))
+    return tuple(tuple(row * column for column in columns) for row in rows)

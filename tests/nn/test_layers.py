@@ -27,6 +27,7 @@ LAYERS = {
     "linear": (lambda nn: nn.Linear(6, 3), (4, 6)),
     "linear no bias": (lambda nn: nn.Linear(6, 3, bias=False), (2, 4, 6)),
     "relu": (lambda nn: nn.ReLU(), (2, 3, 4)),
+    "relu6": (lambda nn: nn.ReLU6(), (2, 3, 4)),
     "leaky_relu": (lambda nn: nn.LeakyReLU(0.2), (2, 3, 4)),
     "sigmoid": (lambda nn: nn.Sigmoid(), (2, 3, 4)),
     "tanh": (lambda nn: nn.Tanh(), (2, 3, 4)),

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from ..ops.dropout import Dropout
 from ..ops.loss import LogSoftmax, Softmax
-from ..ops.pointwise import LeakyReLU, ReLU, Sigmoid, Tanh
+from ..ops.pointwise import LeakyReLU, ReLU, ReLU6, Sigmoid, Tanh
 from ..rng import generator
 from ..tensor import Tensor, apply
 from .checks import TensorLike, require_float, tensor
@@ -17,6 +17,16 @@ def relu(input: TensorLike) -> Tensor:
     array([0., 2.])
     """
     return apply(ReLU, input)
+
+
+def relu6(input: TensorLike) -> Tensor:
+    """min(max(x, 0), 6), the activation of MobileNets; the gradient is 0 outside, at 0 and at 6.
+
+    >>> import numpy as np
+    >>> relu6(np.array([-1., 2., 7.])).numpy()
+    array([0., 2., 6.])
+    """
+    return apply(ReLU6, input)
 
 
 def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:

@@ -1,4 +1,4 @@
-"""interpolate, bed_of_nails, pad."""
+"""interpolate, bed_of_nails, pixel_shuffle, pad."""
 from __future__ import annotations
 
 import math
@@ -66,6 +66,32 @@ def bed_of_nails(input: TensorLike, scale_factor: IntPair = 2) -> Tensor:
             [0., 0., 0., 0.]]])
     """
     return apply(BedOfNails, tensor(input), scale=pair("bed_of_nails: scale_factor", scale_factor))
+
+
+@on_images
+def pixel_shuffle(input: TensorLike, upscale_factor: int) -> Tensor:
+    """Upsample by laying r² channels side by side as the r x r pixels of one: (N, C·r², H, W) -> (N, C, r·H, r·W).
+
+    y[n, c, r·h + i, r·w + j] = x[n, r²·c + r·i + j, h, w].  After a convolution this is sub-pixel convolution (Shi et
+    al. 2016, "Real-time single image and video super-resolution", equation 4).  ValueError if r, the upscale_factor, is
+    not a positive integer, or r² does not divide the channels.
+
+    >>> import numpy as np
+    >>> pixel_shuffle(np.array([[[1., 5.]], [[2., 6.]], [[3., 7.]], [[4., 8.]]]), 2).numpy()
+    array([[[1., 2., 5., 6.],
+            [3., 4., 7., 8.]]])
+    """
+    x, r = tensor(input), upscale_factor
+    if not isinstance(r, int) or r < 1:
+        raise ValueError(f"pixel_shuffle: upscale_factor={r!r}; expected an integer, at least 1")
+    n, channels, h, w = x.shape
+    if channels % r**2:
+        raise ValueError(f"pixel_shuffle: input {x.shape} has {channels} channels; expected a multiple of "
+                         f"upscale_factor² = {r**2}")
+    c = channels // r**2
+    x = x.reshape(n, c, r, r, h, w)                        # (N, C, i, j, H, W)
+    x = x.permute(0, 1, 4, 2, 5, 3)                        # (N, C, H, i, W, j)
+    return x.reshape(n, c, h * r, w * r)
 
 
 def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:

@@ -21,6 +21,13 @@ class ReLU(Layer):
         return F.relu(input)
 
 
+class ReLU6(Layer):
+    """min(max(x, 0), 6)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.relu6(input)
+
+
 class LeakyReLU(Layer):
     """x where x > 0, else negative_slope · x."""
 
@@ -131,6 +138,21 @@ class Upsample(Layer):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners)
+
+
+class PixelShuffle(Layer):
+    """Lay r² channels side by side as r x r pixels of one: after a convolution, sub-pixel upsampling (Shi et al. 2016).
+
+    >>> import numpy as np
+    >>> PixelShuffle(2)(Tensor(np.zeros((1, 12, 5, 6), np.float32))).shape
+    (1, 3, 10, 12)
+    """
+
+    def __init__(self, upscale_factor: int):
+        self.upscale_factor = upscale_factor
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.pixel_shuffle(input, self.upscale_factor)
 
 
 def _window(layer: Layer, kernel_size: IntPair, stride: IntPair | None,

@@ -149,6 +149,18 @@ class ReLU(Op, name="relu"):
     def samples(rng): return _single(rng, distinct)
 
 
+class ReLU6(Op, name="relu6"):
+    """y = min(max(x, 0), 6);   dx = dy [0 < x < 6]  (0 at both kinks, as PyTorch)"""
+
+    def forward(ctx, x):
+        ctx.y = np.clip(x, 0, 6)
+        return ctx.y
+
+    def backward(ctx, dy): return (dy * ((ctx.y > 0) & (ctx.y < 6)),)
+    def reference(x): return np.where(x.real > 0, np.where(x.real < 6, x, 6), 0)
+    def samples(rng): return (Sample((np.asarray(5 * s.arrays[0]),)) for s in _single(rng, distinct))
+
+
 class LeakyReLU(Op, name="leaky_relu"):
     """y = x where x > 0, else a x, with a the negative slope;   dx = dy where x > 0, else a dy"""
 
