@@ -26,7 +26,7 @@ class ConvNormReLU(nn.Module):
                  padding: Padding = "same", dilation: IntPair = 1, norm: str | None = "batch"):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=norm is None)
         self.norm = norm_layer(norm, out_channels)
-        self.relu = nn.ReLU()
+        self.relu: nn.Module = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.relu(self.norm(self.conv(x)))
@@ -47,12 +47,12 @@ def norm_layer(norm: str | None, channels: int) -> nn.Module:
 
 
 def he_initialise(model: nn.Module) -> None:
-    """Draw all kernels as He et al. 2015 for the ReLU: variance 2 / (numbers that meet in one output); biases 0.
+    """Draw all weights as He et al. 2015 for the ReLU: variance 2 / (numbers that meet in one output); biases 0.
 
     In a transposed convolution of stride s, in_channels · K² / s² numbers meet in one output.
     """
     for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight)
         elif isinstance(layer, nn.ConvTranspose2d):
             meeting = layer.weight.size / layer.weight.shape[1] / (layer.stride[0] * layer.stride[1]) / layer.groups
