@@ -2,7 +2,10 @@ import inspect
 import re
 import sys
 
+import numpy as np
 import pytest
+
+from tinyseg import Tensor, functional, no_grad
 
 
 @pytest.fixture
@@ -10,13 +13,17 @@ def check_shape_comments():
     """Run model(x) and compare every shape comment in its `forward` with the tensor that the line made.
 
     symbols(locals of forward) gives the letters of the comments.  Every line that makes a tensor must have a comment.
+    Where no model runs all lines, there can be several, of one class.
     """
     def check(model, x, symbols):
-        lines, first = inspect.getsourcelines(type(model).forward)
+        models = model if isinstance(model, list) else [model]
+        forward = type(models[0]).forward
+        lines, first = inspect.getsourcelines(forward)
         made = {first + i: match for i, line in enumerate(lines)
-                if (match := re.match(r"\s+(?:(\w+) = .*\(.*\)|return .*?) +# (\(.*?\))(?:  |$)", line.rstrip()))}
-        makers = [line for line in lines if re.match(r"\s+(x = |return )", line)]
-        assert len(makers) == len(made), f"a line without a shape comment among {makers}"
+                if (match := re.match(r"\s+(?:(\w+) = .*\(.*\)\S*|return .*?) +# (\(.*?\))(?:  |$)", line.rstrip()))}
+        makers = [first + i for i, line in enumerate(lines) if re.match(r"\s+(x = |return )", line)]
+        bare = [lines[number - first] for number in makers if number not in made]
+        assert made and not bare, f"lines without a shape comment: {bare}"
         seen = []
 
         def compare(lineno, frame, returned=None):
@@ -28,7 +35,7 @@ def check_shape_comments():
                 seen.append(lineno)
 
         def trace(frame, event, arg):
-            if frame.f_code is not type(model).forward.__code__:
+            if frame.f_code is not forward.__code__:
                 return None
             last = frame.f_lineno
 
@@ -42,9 +49,51 @@ def check_shape_comments():
         before = sys.gettrace()
         sys.settrace(trace)
         try:
-            model(x)
+            for model in models:
+                model(x)
         finally:
             sys.settrace(before)
         assert set(seen) == set(made), f"lines never run: {sorted(set(made) - set(seen))}"
         return len(seen)
+    return check
+
+
+@pytest.fixture
+def check_gradients(rng):
+    """Along random directions, in all parameters and the image at once, the loss must change as its gradient says.
+
+    The model runs in float64, at a random point: all its parameters are moved from where they start.  The directions
+    lean towards the gradient, in every tensor as much, so that the change is not lost in rounding; and the smaller of
+    the steps are for points close to a kink of ReLU or max pooling.
+    """
+    def check(model, shape, directions=2, steps=(1e-6, 1e-7, 1e-8)):
+        model.double()
+        for parameter in model.parameters():
+            parameter.writable()[...] += 0.2 * parameter[0].size**-0.5 * rng.standard_normal(parameter.shape)
+        x = Tensor(rng.standard_normal(shape), requires_grad=True)
+        labels = rng.integers(0, model.num_classes, (shape[0], *shape[2:]))
+        labels[0, 0, 0] = 255
+
+        def loss():
+            return functional.cross_entropy(model(x), labels)
+
+        loss().backward()
+        tensors = {"image": x, **dict(model.named_parameters())}
+        idle = [name for name, tensor in tensors.items() if tensor.grad is None or not tensor.grad.any()]
+        assert not idle, f"no gradient for {idle}"
+        starts, gradients = [t.numpy().copy() for t in tensors.values()], [t.grad for t in tensors.values()]
+        for _ in range(directions):
+            ways = [unit(unit(gradient) + unit(rng.standard_normal(gradient.shape))) for gradient in gradients]
+            expected = sum((gradient * way).sum() for gradient, way in zip(gradients, ways))
+            values = []
+            with no_grad():
+                for step in (step * sign for step in steps for sign in (1, -1)):
+                    for tensor, start, way in zip(tensors.values(), starts, ways):
+                        tensor.writable()[...] = start + step * way
+                    values.append(loss().item())
+            slopes = [(up - down) / (2 * step) for up, down, step in zip(values[::2], values[1::2], steps)]
+            assert expected in [pytest.approx(slope, rel=1e-7) for slope in slopes], (expected, slopes)
+
+    def unit(array):
+        return array / np.linalg.norm(array)
     return check

@@ -127,6 +127,10 @@ NETS = {
     "down and up": lambda: Skip(nn.Sequential(nn.AvgPool2d(4), conv(3, padding=1), nn.Upsample(scale_factor=4)),
                                 conv(1)),
     "unpool": PoolUnpool,
+    "padded": lambda: nn.Sequential(Function(lambda x: F.pad(x, (2, 0, 1, 3), mode="reflect")), conv(3, stride=2),
+                                    Function(lambda x: F.pad(x, (-1, 1, -2, -2))), conv(2)),
+    "pixel shuffle": lambda: nn.Sequential(nn.Conv2d(1, 18, 3), nn.PixelShuffle(3), nn.Conv2d(2, 1, 2)),
+    "nails": lambda: nn.Sequential(conv(3), Function(lambda x: F.bed_of_nails(x, (2, 3))), conv(4)),
     "unet": lambda: UNet(1, in_channels=1, width=1, depth=2, padding="valid", norm=None),
     "unet same": lambda: UNet(1, in_channels=1, width=2, depth=2, norm="batch"),
 }
@@ -168,7 +172,7 @@ def test_a_layer_called_twice_has_two_rows_and_is_counted_once():
 
 
 @pytest.mark.parametrize("function", [lambda x: F.max_pool2d(x, 2), lambda x: F.avg_pool2d(x, 3, 1, 1),
-                                      lambda x: F.pad(x, (1, 1, 1, 1)), lambda x: F.bed_of_nails(x)])
+                                      lambda x: x.reshape(*x.shape[:2], 5, 2, 10).sum(dim=3)])
 def test_what_a_function_sees_is_unknown_rather_than_wrong(function):
     model = nn.Sequential(conv(3), Function(function), nn.ReLU())
     rows = layer_rows(model, (1, 1, 12, 12))
