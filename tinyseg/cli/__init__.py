@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
-from . import evaluate, predict, tools, train
+from . import course, evaluate, predict, step, tools, train
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, MemoryError)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tinyseg {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
-    for module in (train, evaluate, predict, tools):
+    for module in (train, evaluate, predict, tools, step, course):
         module.add(commands)
     try:
         options, unknown = parser.parse_known_args(arguments)

@@ -1,0 +1,65 @@
+"""Sheets and animations."""
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinyseg import steps
+from tinyseg.steps.frames import EDGE, FILL
+from tinyseg.steps.pictures import Book, sheet, write_gif
+
+
+def colours(image):
+    return {tuple(map(int, colour)) for colour in np.array(image.convert("RGB")).reshape(-1, 3)}
+
+
+def rgb(name):
+    return tuple(int(name[k:k + 2], 16) for k in (1, 3, 5))
+
+
+def test_a_sheet_shows_all_frames_and_marks_by_colour_and_by_border(tmp_path):
+    run = steps.max_pool()
+    run.save_png(tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.format == "PNG" and colours(image) >= {rgb(FILL[1]), rgb(FILL[2]), rgb(EDGE[1]), rgb(EDGE[2])}
+        width, height = Book(run, 15).size
+        assert image.width // width * (image.height // height) >= len(run)
+
+
+def test_one_frame_is_drawn_large_for_a_slide():
+    one, several = sheet(steps.max_pool()[2:3]), Book(steps.max_pool(), 15)
+    assert one.width > 1.8 * several.size[0]
+
+
+def test_pages_of_a_run_have_one_size_and_differ():
+    book = Book(steps.conv_transpose()[:6], 12)
+    pages = [np.array(book.draw(k)) for k in range(6)]
+    assert len({page.shape for page in pages}) == 1
+    assert all((a != b).any() for a, b in zip(pages, pages[1:]))
+
+
+@pytest.mark.parametrize("name", steps.STEPPERS)
+def test_nothing_sticks_out_of_the_page(name):
+    run = steps.STEPPERS[name]()
+    book = Book(run[len(run) // 2:len(run) // 2 + 1], 12)
+    page = np.array(book.draw(0).convert("L"))
+    assert (page[:, -6:] == 255).all() and (page[-3:] == 255).all() and (page[:, :6] == 255).all()
+
+
+def test_an_animation_has_every_frame_and_stays_at_the_end(tmp_path):
+    run = steps.conv_strided()
+    run.save_gif(tmp_path / "steps.gif", seconds=0.5)
+    with Image.open(tmp_path / "steps.gif") as image:
+        durations = []
+        for k in range(image.n_frames):
+            image.seek(k)
+            durations.append(image.info["duration"])
+        assert durations == [500] * 4 + [1500] and image.info["loop"] == 0
+
+
+def test_too_many_frames_for_a_sheet_and_none_at_all():
+    with pytest.raises(ValueError, match="png: 65 frames on one sheet; expected 1 to 64"):
+        sheet(steps.bilinear([[0, 1]], size=(5, 13)))
+    with pytest.raises(ValueError, match="gif: there are no frames"):
+        write_gif(steps.conv()[:0], io.BytesIO(), 1)
