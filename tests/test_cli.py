@@ -72,8 +72,9 @@ def test_evaluate(run, data, capsys):
     table = capsys.readouterr().out
     assert main(["evaluate", str(run / "best.npz"), "--data", str(data), "--split", "test", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    confusion, loss = inference.evaluate(checkpoints.load_model(run / "best.npz"), VOCSegmentation(data, "test"))
+    confusion, loss, boundary = inference.evaluate(checkpoints.load_model(run / "best.npz"), VOCSegmentation(data, "test"))
     assert scores["mean_iou"] == confusion.mean_iou and scores["loss"] == loss and scores["images"] == 2
+    assert scores["boundary_accuracy"] == boundary.pixel_accuracy
     for name, iou in zip(VOCSegmentation(data, "test").classes, confusion.iou):
         assert scores["iou"][name] == (None if np.isnan(iou) else iou)
         assert name in table

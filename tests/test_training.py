@@ -140,7 +140,7 @@ def test_a_run_leaves_history_curves_and_checkpoints(tmp_path):
 
     last = checkpoints.load(tmp_path / "a" / "run" / "last.npz")
     assert same_arrays(last.weights, model.state_dict()) and last.history == history
-    confusion, loss = ts.inference.evaluate(model, scenes("val", 2))
+    confusion, loss, _ = ts.inference.evaluate(model, scenes("val", 2))
     assert (history[-1]["val_loss"], history[-1]["val_mean_iou"]) == (loss, confusion.mean_iou)
     best = checkpoints.load(tmp_path / "a" / "run" / "best.npz")
     assert best.history[-1]["val_mean_iou"] == max(row["val_mean_iou"] for row in history)

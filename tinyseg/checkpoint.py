@@ -60,7 +60,9 @@ ARRAYS = ("weights", "optimizer")                        # the fields that are d
 
 
 def describe(model: Module) -> tuple[str, dict[str, Any]]:
-    """The model's name in MODELS and the arguments that its constructor was given (it keeps them as attributes).
+    """The model's name in MODELS and the arguments that its constructor was given.
+
+    The model keeps them as attributes of the same name; that of an encoder as `encoder_name`, beside the encoder itself.
 
     >>> from tinyseg.models import UNet
     >>> describe(UNet(3, width=4, depth=2))[1]["width"]
@@ -70,7 +72,8 @@ def describe(model: Module) -> tuple[str, dict[str, Any]]:
     if name is None:
         raise ValueError(f"checkpoint: {type(model).__name__} has no name; "
                          f"give it one: tinyseg.models.MODELS['mine'] = {type(model).__name__}")
-    return name, {argument: getattr(model, argument) for argument in inspect.signature(type(model)).parameters}
+    arguments = inspect.signature(type(model)).parameters
+    return name, {argument: getattr(model, "encoder_name" if argument == "encoder" else argument) for argument in arguments}
 
 
 def save(path: str | os.PathLike, checkpoint: Checkpoint) -> None:

@@ -102,7 +102,7 @@ def _look(name: str, model: Module, shown: tuple[Pair, Pair], test_set: Dataset)
         confusion = ConfusionMatrix(test_set.num_classes, VOID)
         confusion.update(prediction, mask)
         ious.append(confusion.mean_iou)
-    stage = Stage(name, predictions, ious, evaluate(model, test_set)[0].mean_iou)
+    stage = Stage(name, predictions, ious, evaluate(model, test_set).confusion.mean_iou)
     print(stage)
     return stage
 

@@ -159,7 +159,7 @@ def boundary_band(mask: np.ndarray, width: int = 3) -> np.ndarray:
     """
     if mask.ndim != 2 or width < 1:
         raise ValueError(f"boundary_band: mask {mask.shape} and width={width}; expected (H, W) and at least 1")
-    band = np.zeros(mask.shape, bool)
+    band: Any = np.zeros(mask.shape, bool)
     rows, columns = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
     for side in band[1:], band[:-1]:
         side |= rows
@@ -167,7 +167,7 @@ def boundary_band(mask: np.ndarray, width: int = 3) -> np.ndarray:
         side |= columns
     for axis in 0, 1:
         near = np.pad(band, [(width - 1, width - 1) if a == axis else (0, 0) for a in (0, 1)])
-        band = np.lib.stride_tricks.sliding_window_view(near, 2 * width - 1, axis).any(axis=-1)
+        band = np.any(np.lib.stride_tricks.sliding_window_view(near, 2 * width - 1, axis), axis=-1)
     return band
 
 

@@ -24,7 +24,7 @@ from .data import DataLoader, Dataset
 from .data.palette import VOID
 from .files import replacing, require_writable
 from .functional import cross_entropy
-from .inference import center_crop, evaluate, evaluating
+from .inference import evaluate, evaluating, targets
 from .metrics import ConfusionMatrix
 from .nn import Module, first_nonfinite
 from .optim import SGD, Adam, AdamW, Optimizer, PolynomialLR
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adamw": AdamW, "adam": Adam, "sgd": lambda parameters, lr: SGD(parameters, lr, momentum=0.9, weight_decay=5e-4),
+    "adamw": AdamW, "adam": Adam, "sgd": partial(SGD, momentum=0.9, weight_decay=5e-4),
+    "sgd99": partial(SGD, momentum=0.99, weight_decay=5e-4),        # FCN's and U-Net's, for batches of one image
 }
 BALANCES = {"none": 0.0, "sqrt": 0.5, "median": 1.0}      # the power of the median-frequency weights
+HEADS = ("score", "classifier", "fc8", "conv_1x1")        # how the layers that make class scores are called in models
 Row = dict[str, Any]                                      # the figures of one epoch: a line of history.jsonl
 
 
@@ -51,11 +53,32 @@ def train_step(model: Module, optimizer: Optimizer, images: np.ndarray, masks: n
     """
     optimizer.zero_grad()
     scores = model(Tensor(images))                                         # (N, num_classes, H', W')
-    loss = cross_entropy(scores, center_crop(masks, *scores.shape[2:]), weight)
+    loss = cross_entropy(scores, targets(model, masks, *scores.shape[2:]), weight)
     _check_finite("the loss", loss.item(), model, images)
     loss.backward()
     optimizer.step()
     return loss.item(), scores.numpy().argmax(axis=1)
+
+
+def parameter_groups(model: Module, lr: float, encoder_lr: float = 1.0, head_lr: float = 1.0) -> list[dict[str, Any]]:
+    """The model's parameters with a learning rate for each part: lr times encoder_lr or head_lr, elsewhere lr.
+
+    A pretrained encoder needs to move less than what is new (encoder_lr=0.1), the layers that make the class scores
+    more (DeepLab's head_lr=10).  encoder_lr=0 freezes the encoder: its parameters are left out.
+    ValueError for a negative factor, or if the model has no such part.
+    """
+    parts: dict[float, list[Tensor]] = {}
+    found = set()
+    for name, parameter in model.named_parameters():
+        first = name.partition(".")[0]
+        part = "encoder" if first == "encoder" else "head" if first.startswith(HEADS) else "rest"
+        found.add(part)
+        parts.setdefault({"encoder": encoder_lr, "head": head_lr, "rest": 1.0}[part], []).append(parameter)
+    for part, factor in [("encoder", encoder_lr), ("head", head_lr)]:
+        if factor < 0 or (factor != 1 and part not in found):
+            raise ValueError(f"training: {part}_lr={factor}, but " + (
+                "it must be at least 0" if factor < 0 else f"{type(model).__name__} has no {part} of its own"))
+    return [{"params": parameters, "lr": lr * factor} for factor, parameters in parts.items() if factor]
 
 
 def class_weights(dataset: Dataset, power: float = 1.0) -> np.ndarray:
@@ -82,14 +105,16 @@ class Trainer:
     """A model in training: what an epoch needs, and what a checkpoint keeps.
 
     epochs, batch_size: how long, and how many images a step; lr: the first learning rate, which falls to 0 by the
-    polynomial schedule; optimizer: a name in OPTIMIZERS; balance: a name in BALANCES; seed: of order and augmentation;
+    polynomial schedule, step by step; optimizer: a name in OPTIMIZERS; balance: a name in BALANCES; encoder_lr, head_lr:
+    see `parameter_groups` (a frozen encoder's batch norm keeps its statistics too); seed: of order and augmentation;
     workers: threads that prepare images (no influence on the result); about: what else the run was made with, such as
     the folder of the images (strings and numbers): kept in checkpoints, and to be the same when the run is resumed.
     `history` has a row for each epoch done.  ValueError for settings out of range.
     """
 
     def __init__(self, model: Module, train_set: Dataset, val_set: Dataset, *, epochs: int, batch_size: int = 8,
-                 lr: float = 1e-3, optimizer: str = "adamw", balance: str = "none", seed: int = 0, workers: int = 1,
+                 lr: float = 1e-3, optimizer: str = "adamw", balance: str = "none", encoder_lr: float = 1.0,
+                 head_lr: float = 1.0, seed: int = 0, workers: int = 1,
                  about: dict[str, Any] | None = None):
         _check_choice("optimizer", optimizer, OPTIMIZERS)
         _check_choice("balance", balance, BALANCES)
@@ -97,10 +122,14 @@ class Trainer:
             raise ValueError(f"training: epochs={epochs} and lr={lr}; expected at least 1 epoch and a rate above 0")
         self.model, self.train_set, self.val_set, self.epochs = model, train_set, val_set, epochs
         self.settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
-                         "balance": balance, "seed": seed, "images": len(train_set), **(about or {})}
+                         "balance": balance, "encoder_lr": encoder_lr, "head_lr": head_lr, "seed": seed,
+                         "images": len(train_set), **(about or {})}
         self.loader = DataLoader(train_set, batch_size, shuffle=True, seed=seed, drop_last=len(train_set) >= batch_size,
                                  workers=workers)
-        self.optimizer = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
+        self.optimizer = OPTIMIZERS[optimizer](parameter_groups(model, lr, encoder_lr, head_lr), lr=lr)
+        self.frozen: list[Any] = [getattr(model, "encoder")] if encoder_lr == 0 else []
+        for part in self.frozen:
+            part.requires_grad_(False)
         self.scheduler = PolynomialLR(self.optimizer, total_iters=epochs * len(self.loader))
         self.weight = class_weights(train_set, BALANCES[balance]) if BALANCES[balance] else None
         self.history: list[Row] = []
@@ -119,15 +148,17 @@ class Trainer:
         from tqdm import tqdm
 
         bar.set_description(f"epoch {len(self.history) + 1}/{self.epochs}")
-        started, lr = time.perf_counter(), self.scheduler.get_last_lr()[0]
+        started, lr = time.perf_counter(), self.scheduler.lr(self.settings["lr"], self.scheduler.last_epoch)
         self.loader.set_epoch(len(self.history))
         self.model.train()
+        for part in self.frozen:
+            part.eval()
         confusion, losses = ConfusionMatrix(self.train_set.num_classes, VOID), []
         for images, masks in self.loader:
             if (masks != VOID).any():                     # a batch of nothing but void has no loss
                 loss, labels = train_step(self.model, self.optimizer, images, masks, self.weight)
                 losses.append(loss)
-                confusion.update(labels, center_crop(masks, *labels.shape[1:]))
+                confusion.update(labels, targets(self.model, masks, *labels.shape[1:]))
                 bar.set_postfix(loss=f"{loss:.3f}", mIoU=f"{confusion.mean_iou:.3f}", refresh=False)
             self.scheduler.step()
             bar.update(len(images))
@@ -135,7 +166,7 @@ class Trainer:
             raise ValueError("training: all pixels of the training images are void; give masks with labels")
         seconds = time.perf_counter() - started
         progress = partial(tqdm, desc="validation", unit="image", leave=False, disable=bar.disable)
-        validation, val_loss = evaluate(self.model, self.val_set, progress)
+        validation, val_loss, _ = evaluate(self.model, self.val_set, progress)
         with evaluating(self.model):
             _check_finite("the loss in validation", val_loss, self.model, images)
         self.history.append({
@@ -173,7 +204,7 @@ def fit(model: Module, train_set: Dataset, val_set: Dataset, out: str | os.PathL
         **settings: Any) -> list[Row]:
     """Train a model, keeping everything in the folder `out`; returns the history, one row an epoch.
 
-    settings: as of `Trainer` (epochs, batch_size, lr, optimizer, balance, seed, workers).
+    settings: as of `Trainer` (epochs, batch_size, lr, optimizer, balance, encoder_lr, head_lr, seed, workers).
     out: history.jsonl (the rows), curves.png, best.npz (of the highest mean IoU in validation), last.npz; up to date
     after each epoch, and whole at every moment.
     resume: go on from last.npz if there is one, to the same bits that an undisturbed run ends with.

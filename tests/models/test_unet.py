@@ -5,6 +5,7 @@ from tinyseg import Tensor, functional, nn, no_grad, optim
 from tinyseg.models import MODELS, UNet
 from tinyseg.models.summary import layer_rows
 from tinyseg.models.unet import copy_and_crop
+from tinyseg.models.upsampling import SKIPS, UPSAMPLING
 
 
 def image(*shape, dtype=np.float32):
@@ -89,6 +90,35 @@ def test_the_valid_output_is_the_middle_of_the_image():
     assert out.shape == (20, 20) and out[7, 12] == out.max() > 0
 
 
+@pytest.mark.parametrize("upsampling", UPSAMPLING)
+@pytest.mark.parametrize("skip", SKIPS)
+def test_every_upsampling_and_skip(upsampling, skip):
+    model = UNet(2, width=2, depth=2, upsampling=upsampling, skip=skip)
+    assert model(image(1, 3, 12, 16)).shape == (1, 2, 12, 16)
+    channels = [row.output_shape[1] for row in layer_rows(model, (1, 3, 12, 16)) if row.path == "conv_1x1"]
+    assert channels == [2] and model.expansive[1][0].conv.in_channels == (8 if skip == "concat" else 4)
+    if upsampling == "max_unpool":
+        with pytest.raises(ValueError, match="upsampling='max_unpool' puts values back .* use padding='same'"):
+            UNet(2, padding="valid", upsampling=upsampling)
+    else:
+        valid = UNet(2, in_channels=1, width=1, depth=2, padding="valid", norm=None, upsampling=upsampling, skip=skip)
+        assert valid(image(1, 1, 48, 52)).shape == (1, 2, *valid.output_size(48, 52))
+
+
+def test_max_unpooling_gets_the_places_of_its_own_level():
+    model, seen = UNet(2, width=2, depth=2, upsampling="max_unpool").eval(), []
+    for layer in model.up_convolution:
+        layer.unpool[0].register_forward_hook(lambda module, inputs, output: seen.append(output.numpy() != 0))
+    for stage in model.contracting:
+        stage.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model(image(1, 3, 8, 8))
+    fine, coarse, _, coarse_places, fine_places = seen
+    for copy, places in [(coarse, coarse_places), (fine, fine_places)]:
+        pooled, indices = functional.max_pool2d(copy, 2, return_indices=True)
+        back = functional.max_unpool2d(Tensor(np.ones(pooled.shape, np.float32)), indices, 2).numpy() != 0
+        assert places.shape == back.shape and (places <= back).all() and places.any()
+
+
 @pytest.mark.parametrize("norm, count", [(None, 2), ("batch", 0), ("group", 0)])
 def test_dropout_at_the_end_of_the_contracting_path(norm, count):
     model = UNet(2, width=4, depth=3, norm=norm)
@@ -117,8 +147,9 @@ def test_he_initialisation(norm):
 
 
 def test_arguments_are_attributes_and_the_name_is_known():
-    model = UNet(7, in_channels=2, width=3, depth=2, padding="valid", norm="group")
-    arguments = {"num_classes": 7, "in_channels": 2, "width": 3, "depth": 2, "padding": "valid", "norm": "group"}
+    arguments = {"num_classes": 7, "in_channels": 2, "width": 3, "depth": 2, "padding": "valid", "norm": "group",
+                 "upsampling": "bilinear", "skip": "sum"}
+    model = UNet(**arguments)
     assert {name: getattr(model, name) for name in arguments} == arguments
     assert MODELS["unet"](**arguments).state_dict().keys() == model.state_dict().keys()
 
@@ -182,6 +213,8 @@ def test_a_misfit_is_explained(padding, size, message):
     ({"width": 0}, "width=0"),
     ({"depth": 0}, "depth=0"),
     ({"in_channels": 0}, "in_channels=0"),
+    ({"upsampling": "cubic"}, "UNet: upsampling='cubic'; expected one of 'nearest', 'bed_of_nails', 'max_unpool'"),
+    ({"skip": "product"}, "UNet: skip='product'; expected one of 'none', 'sum', 'concat'"),
 ])
 def test_impossible_arguments(arguments, message):
     with pytest.raises(ValueError) as error:
@@ -223,6 +256,13 @@ def test_gradients_of_the_whole_network(arguments, size, rng):
             tensor.writable()[...] = start
         slope = (values[0] - values[1]) / (2 * step)
         assert (tensor.grad * direction).sum() == pytest.approx(slope, abs=1e-8, rel=1e-7), name
+
+
+@pytest.mark.parametrize("upsampling", UPSAMPLING)
+@pytest.mark.parametrize("skip", SKIPS)
+def test_gradients_with_every_upsampling_and_skip(upsampling, skip, check_gradients):
+    model = UNet(3, in_channels=2, width=2, depth=2, norm="group", upsampling=upsampling, skip=skip)
+    check_gradients(model, (2, 2, 12, 16))
 
 
 def test_it_overfits_one_example():

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .common import add_command, announce_compilation, load_checkpoint
+from .common import add_command, add_view_options, announce_compilation, load_checkpoint, views
 
+PLAIN = {"scales": [1.0], "flip": False, "fusion": "mean", "crf": None}
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -16,6 +17,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("checkpoint", metavar="RUN|CHECKPOINT", help="a run (its best.npz) or a checkpoint")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the masks")
+    add_view_options(parser)
+    parser.add_argument("--tile", type=int, metavar="N",
+                        help="predict squares of NxN pixels one after the other, without a seam: for images of any size")
     parser.add_argument("--overlay", action="store_true", help="also NAME_overlay.png: the colours over the image")
     parser.add_argument("--probabilities", action="store_true",
                         help="also NAME_probabilities.npz: probabilities (num_classes, H, W) float16, and classes")
@@ -28,7 +32,10 @@ def run(options: argparse.Namespace) -> int:
     from ..data.palette import overlay, write_mask
     from ..files import replacing
     from ..inference import probabilities
+    from ..tiling import tiled_predict
 
+    if options.tile is not None and (views(options) != PLAIN or options.probabilities):
+        raise ValueError("--tile keeps labels alone, of one view; leave out --scales, --flip, --crf and --probabilities")
     _, checkpoint = load_checkpoint(options.checkpoint)
     model, palette = checkpoint.build(), checkpoint.palette
     out = Path(options.out)
@@ -39,8 +46,11 @@ def run(options: argparse.Namespace) -> int:
     announce_compilation()
     for path, mask_path in tqdm(images.items(), unit="image", leave=False):
         image = read_image(path)
-        p = probabilities(model, image)                                    # (num_classes, H, W)
-        mask = p.argmax(axis=0).astype(np.uint8)
+        if options.tile is None:
+            p = probabilities(model, image, **views(options))              # (num_classes, H, W)
+            mask = p.argmax(axis=0).astype(np.uint8)
+        else:
+            mask = tiled_predict(model, image, options.tile)
         write_mask(mask_path, mask, palette)
         if options.overlay:
             write_image(mask_path.with_name(f"{path.stem}_overlay.png"), overlay(image, mask, palette))

@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import argparse
 
-from .common import add_command, announce_compilation, build_model, load_checkpoint, seed
+from .common import (MODEL_OPTIONS, add_command, add_model_options, announce_compilation, build_model, load_checkpoint,
+                     seed)
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     parser = add_command(commands, "summary", summary, "list a model's layers: shapes, work, receptive fields")
     parser.add_argument("model", metavar="MODEL|RUN|CHECKPOINT", help="name of a model, such as unet, or a trained one")
-    parser.add_argument("--width", type=int, default=16, help="channels of the first level (default: %(default)s)")
-    parser.add_argument("--depth", type=int, default=4, help="how often the image is halved (default: %(default)s)")
+    add_model_options(parser)
     parser.add_argument("--classes", type=int, default=21, help="number of classes (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("HEIGHT", "WIDTH"),
                         help="of the image (default: 128 128)")
@@ -30,7 +30,7 @@ def summary(options: argparse.Namespace) -> int:
     from ..models.summary import summary
 
     if options.model in MODELS:
-        model = build_model(options.model, options.classes, options.width, options.depth)
+        model = build_model(options.model, options.classes, {name: getattr(options, name) for name, _, _ in MODEL_OPTIONS})
     else:
         model = load_checkpoint(options.model)[1].build()
     print(summary(model, (1, getattr(model, "in_channels", 3), *options.size)))

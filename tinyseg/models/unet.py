@@ -7,9 +7,10 @@ from __future__ import annotations
 import itertools
 
 from .. import nn
-from ..functional import cat
 from ..tensor import Tensor
-from .blocks import ConvNormReLU, he_initialise
+from .blocks import ConvNormReLU
+from .upsampling import (SKIPS, UPSAMPLING, Places, check_choice, initialise, join, joined_channels, max_places,
+                         upsampling_layer)
 
 
 class UNet(nn.Module):
@@ -24,6 +25,8 @@ class UNet(nn.Module):
     depth: how many times the image is halved.
     padding: "same" (height and width must be multiples of 2^depth) or "valid" (see `legal_size`).
     norm: "batch", "group", or None.
+    upsampling: one of UPSAMPLING; "transposed" is the paper's 2x2 up-convolution.
+    skip: one of SKIPS; "concat" is the paper's.
 
     >>> import numpy as np
     >>> UNet(num_classes=21, width=4, depth=2)(Tensor(np.zeros((1, 3, 32, 48), np.float32))).shape
@@ -31,14 +34,19 @@ class UNet(nn.Module):
     """
 
     def __init__(self, num_classes: int, in_channels: int = 3, width: int = 64, depth: int = 4, padding: str = "same",
-                 norm: str | None = "batch"):
+                 norm: str | None = "batch", upsampling: str = "transposed", skip: str = "concat"):
         if padding not in ("same", "valid"):
             raise ValueError(f"UNet: padding={padding!r}; expected 'same' or 'valid'")
         if min(num_classes, in_channels, width, depth) < 1:
             raise ValueError(f"UNet: num_classes={num_classes}, in_channels={in_channels}, width={width}, "
                              f"depth={depth}; expected at least 1 of each")
+        check_choice("UNet: upsampling", upsampling, UPSAMPLING)
+        check_choice("UNet: skip", skip, SKIPS)
+        if upsampling == "max_unpool" and padding == "valid":
+            raise ValueError("UNet: upsampling='max_unpool' puts values back to where they came from, but with "
+                             "padding='valid' fewer come back; use padding='same'")
         self.num_classes, self.in_channels, self.width, self.depth = num_classes, in_channels, width, depth
-        self.padding, self.norm = padding, norm
+        self.padding, self.norm, self.upsampling, self.skip = padding, norm, upsampling, skip
         channels = [width * 2**level for level in range(depth + 1)]           # 64, 128, 256, 512, 1024
 
         def convolutions(c_in: int, c_out: int) -> nn.Sequential:
@@ -51,10 +59,10 @@ class UNet(nn.Module):
             contracting[-1].append(nn.Dropout(0.5))
         self.contracting = nn.ModuleList(contracting)
         self.max_pool = nn.MaxPool2d(2)
-        self.up_convolution = nn.ModuleList(nn.ConvTranspose2d(2 * c, c, 2, stride=2) for c in channels[:-1])
-        self.expansive = nn.ModuleList(convolutions(2 * c, c) for c in channels[:-1])
+        self.up_convolution = nn.ModuleList(upsampling_layer(upsampling, 2 * c, c) for c in channels[:-1])
+        self.expansive = nn.ModuleList(convolutions(joined_channels(skip, c), c) for c in channels[:-1])
         self.conv_1x1 = nn.Conv2d(width, num_classes, 1)
-        he_initialise(self)
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of every class at every pixel, (N, num_classes, H', W'), of images (N, in_channels, H, W).
@@ -64,15 +72,20 @@ class UNet(nn.Module):
         self._check_input(x)
         copies = []
         for level in range(self.depth):
-            x = self.contracting[level](x)              # (N, c, h, w)          blue: 3x3 convolution, ReLU, twice
+            x = self.contracting[level](x)                     # (N, c, h, w)        blue: 3x3 convolution, ReLU, twice
             copies.append(x)
-            x = self.max_pool(x)                        # (N, c, h/2, w/2)      red: 2x2 max pooling
-        x = self.contracting[self.depth](x)             # (N, 2c, h/2, w/2)     blue, at the bottom
+            x = self.max_pool(x)                               # (N, c, h/2, w/2)    red: 2x2 max pooling
+        x = self.contracting[self.depth](x)                    # (N, 2c, h/2, w/2)   blue, at the bottom
         for level in reversed(range(self.depth)):
-            x = self.up_convolution[level](x)           # (N, c, h, w)          green: 2x2 up-convolution
-            x = copy_and_crop(copies[level], x)         # (N, 2c, h, w)         grey
-            x = self.expansive[level](x)                # (N, c, h, w)          blue
-        return self.conv_1x1(x)                         # (N, num_classes, H, W)
+            places = self._places(copies[level])
+            x = self.up_convolution[level](x, pooling=places)  # (N, c, h, w)        green: 2x2 up-convolution
+            x = copy_and_crop(copies[level], x, self.skip)     # (N, 2c, h, w)       grey
+            x = self.expansive[level](x)                       # (N, c, h, w)        blue
+        return self.conv_1x1(x)                                # (N, num_classes, H, W)
+
+    def _places(self, pooled: Tensor) -> list[Places]:
+        """Where the max pooling of a level found its maxima, if the upsampling is to know."""
+        return [max_places(pooled)] if self.upsampling == "max_unpool" else []
 
     # Which sizes fit --------------------------------------------------------------------------------------------------
 
@@ -131,10 +144,10 @@ class UNet(nn.Module):
         self.output_size(*x.shape[2:])
 
 
-def copy_and_crop(copy: Tensor, x: Tensor) -> Tensor:
-    """The grey arrow: the middle of `copy`, as large as x, in front of the channels of x."""
+def copy_and_crop(copy: Tensor, x: Tensor, skip: str = "concat") -> Tensor:
+    """The grey arrow: the middle of `copy`, as large as x, in front of the channels of x (or as `skip` says)."""
     (height, width), (h, w) = copy.shape[2:], x.shape[2:]
     if (height, width) != (h, w):
         top, left = (height - h) // 2, (width - w) // 2
         copy = copy[:, :, top:top + h, left:left + w]
-    return cat([copy, x], dim=1)
+    return join(skip, x, copy)
