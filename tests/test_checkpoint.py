@@ -193,4 +193,5 @@ def test_a_model_without_a_name(monkeypatch):
         checkpoints.describe(model)
     monkeypatch.setitem(checkpoints.MODELS, "mine", Mine)
     assert checkpoints.describe(model) == ("mine", {"num_classes": 2, "in_channels": 3, "width": 1, "depth": 1,
-                                                    "padding": "same", "norm": "batch"})
+                                                    "padding": "same", "norm": "batch", "upsampling": "transposed",
+                                                    "skip": "concat"})
