@@ -81,6 +81,27 @@ def test_evaluate(run, data, capsys):
     assert f"{100 * confusion.mean_iou:.1f}" in table and f"loss {loss:.4f}" in table
 
 
+def test_evaluate_and_predict_with_several_views_and_the_crf(run, data, tmp_path, capsys):
+    model, dataset = checkpoints.load_model(run / "best.npz"), VOCSegmentation(data, "test")
+    views = {"scales": [0.5, 1.0], "flip": True, "fusion": "max", "crf": {"w1": 4.0, "iterations": 2}}
+    options = ["--scales", "0.5", "1", "--flip", "--fusion", "max", "--crf", "w1=4", "iterations=2"]
+    assert main(["evaluate", str(run), "--split", "test", "--json", *options]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["mean_iou"] == inference.evaluate(model, dataset, **views).confusion.mean_iou
+    assert scores["loss"] != inference.evaluate(model, dataset).loss
+    path = next((data / "JPEGImages").iterdir())
+    assert main(["predict", str(run), str(path), "--out", str(tmp_path), *options]) == 0
+    expected = inference.predict(model, np.array(Image.open(path).convert("RGB")), **views)
+    np.testing.assert_array_equal(read_mask(tmp_path / f"{path.stem}.png"), expected)
+
+
+def test_predict_in_tiles(run, data, tmp_path):
+    path = str(next((data / "JPEGImages").iterdir()))
+    for out, options in ("whole", []), ("tiles", ["--tile", "8"]):
+        assert main(["predict", str(run), path, "--out", str(tmp_path / out), *options]) == 0
+    assert contents(tmp_path / "whole") == contents(tmp_path / "tiles")
+
+
 def test_evaluate_draws_a_picture(run, tmp_path):
     picture = tmp_path / "test.png"
     assert main(["evaluate", str(run), "--split", "test", "--picture", str(picture)]) == 0

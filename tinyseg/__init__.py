@@ -6,11 +6,11 @@
     y.sum().backward()
     x.grad
 """
-from . import backends, data, functional, gradcheck, metrics, models, nn, ops, optim
+from . import backends, crf, data, functional, gradcheck, metrics, models, nn, ops, optim
 from .graph import no_grad
 from .rng import manual_seed
 from .tensor import Tensor
 
 __version__ = "0.1.0"
-__all__ = ["Tensor", "backends", "data", "functional", "gradcheck", "manual_seed", "metrics", "models", "nn", "no_grad", "ops",
-           "optim"]
+__all__ = ["Tensor", "backends", "crf", "data", "functional", "gradcheck", "manual_seed", "metrics", "models", "nn", "no_grad",
+           "ops", "optim"]

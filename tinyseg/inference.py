@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .crf import dense_crf
 from .data import Dataset
 from .data.palette import VOID
 from .data.transforms import normalize
@@ -72,8 +73,6 @@ def scores(model: Module, image: np.ndarray, *, scales: Sequence[float] = (1.0,)
         fused = _fuse([_view_scores(model, planes, scale, flipped) for scale in scales for flipped in flips], fusion)
     if crf is None:
         return fused
-    from .crf import dense_crf
-
     refined = dense_crf(softmax(Tensor(fused), dim=0).numpy(), image, **crf)
     return np.log(np.maximum(refined, np.finfo(refined.dtype).tiny))
 

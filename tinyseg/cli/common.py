@@ -104,12 +104,13 @@ def views(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _crf_setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, one of dense_crf's keyword arguments of its type."""
-    from ..crf import dense_crf
+    """NAME=VALUE, one of the numbers and words that dense_crf takes."""
+    from ..crf import DenseCRF, dense_crf
 
     name, _, value = text.partition("=")
-    takes = {key: parameter.default for key, parameter in inspect.signature(dense_crf).parameters.items()
-             if isinstance(parameter.default, (int, float, str))}
+    takes = {key: parameter.default for function in (dense_crf, DenseCRF)
+             for key, parameter in inspect.signature(function).parameters.items()
+             if type(parameter.default) in (int, float, str)}
     if name not in takes:
         raise ValueError(f"--crf {text}: no such setting; there are {', '.join(takes)}")
     try:
