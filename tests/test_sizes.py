@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinyseg import Tensor, functional, no_grad
-from tinyseg.sizes import (CoordinateMap, checkerboard, conv_map, conv_transpose_map, conv_transpose_output, crop_offset,
-                           overlaps)
+from tinyseg.sizes import (CoordinateMap, checkerboard, conv_map, conv_transpose_map, conv_transpose_output,
+                           crop_offset, overlaps)
 
 IMAGE = CoordinateMap()
 
@@ -81,7 +81,8 @@ def test_overlaps_of_odena_dumoulin_and_olah(k, s, counts):
 def test_the_checkerboard_is_what_ones_make(k, s, d):
     """A transposed convolution of ones with ones, away from the border."""
     with no_grad():
-        y = functional.conv_transpose2d(np.ones((1, 1, 30, 30)), np.ones((1, 1, *k)), stride=s, dilation=d).numpy()[0, 0]
+        x, kernel = np.ones((1, 1, 30, 30)), np.ones((1, 1, *k))
+        y = functional.conv_transpose2d(x, kernel, stride=s, dilation=d).numpy()[0, 0]
     assert y.shape[0] == conv_transpose_output(30, k[0], s[0], d=d[0])
     top, left = (s[a] * 20 for a in (0, 1))
     np.testing.assert_array_equal(y[top:top + s[0], left:left + s[1]], checkerboard(k, s, d))

@@ -86,7 +86,8 @@ def test_every_size_comes_back_exactly(size, upsampling):
 
 
 def test_arguments_are_attributes_and_the_name_is_known():
-    arguments = {"num_classes": 7, "in_channels": 2, "width": 3, "norm": "group", "upsampling": "bilinear", "skip": "sum"}
+    arguments = {"num_classes": 7, "in_channels": 2, "width": 3, "norm": "group", "upsampling": "bilinear",
+                 "skip": "sum"}
     model = SegNet(**arguments)
     assert {name: getattr(model, name) for name in arguments} == arguments
     assert MODELS["segnet"](**arguments).state_dict().keys() == model.state_dict().keys()

@@ -103,7 +103,7 @@ def test_several_poolings_are_undone_the_last_one_first():
 
 
 def test_without_places_there_is_nothing_to_undo():
-    with pytest.raises(ValueError, match="max_unpool: 0 max poolings given to undo, expected 1; an encoder without 2x2"):
+    with pytest.raises(ValueError, match="max_unpool: 0 max poolings given to undo, expected 1; an encoder without"):
         upsampling_layer("max_unpool", 2, 2).double()(image(1, 2, 3, 3))
 
 
@@ -159,9 +159,11 @@ def test_pixel_shuffle_in_pytorch(rng):
                                   torch.nn.functional.pixel_shuffle(torch.from_numpy(x), 3).numpy())
 
 
-@pytest.mark.parametrize("channels, factor, message", [(6, 2, "has 6 channels; expected a multiple of upscale_factor² = 4"),
-                                                       (4, 0, "upscale_factor=0; expected an integer, at least 1"),
-                                                       (4, (2, 2), "expected an integer")])
+@pytest.mark.parametrize("channels, factor, message", [
+    (6, 2, "has 6 channels; expected a multiple of upscale_factor² = 4"),
+    (4, 0, "upscale_factor=0; expected an integer, at least 1"),
+    (4, (2, 2), "expected an integer"),
+])
 def test_pixel_shuffle_refuses(channels, factor, message):
     with pytest.raises(ValueError) as error:
         functional.pixel_shuffle(np.zeros((1, channels, 2, 2)), factor)

@@ -20,8 +20,8 @@ from ..tensor import Tensor
 from .blocks import he_initialise
 from .encoders import ENCODERS, Encoder
 from .receptive_field import receptive_field
-from .upsampling import (SKIPS, UPSAMPLING, Places, check_choice, conv_1x1, initialise, join, joined_channels, max_places,
-                         upsampling_layer)
+from .upsampling import (SKIPS, UPSAMPLING, Places, check_choice, conv_1x1, initialise, join, joined_channels,
+                         max_places, upsampling_layer)
 from .vgg import VGG
 
 VARIANTS = ("32s", "16s", "8s")
@@ -115,8 +115,8 @@ class FCN(nn.Module):
                     break
             poolings = stride.bit_length() - 1
             pooled, unpooled = unpooled[:poolings], unpooled[poolings:]
-            layer = upsampling_layer(self.upsampling, self.num_classes, self.num_classes, stride, kernel_size, padding=0,
-                                     bias=False, pooled=pooled)
+            layer = upsampling_layer(self.upsampling, self.num_classes, self.num_classes, stride, kernel_size,
+                                     padding=0, bias=False, pooled=pooled)
             initialise(layer)
             setattr(self, name, layer.requires_grad_(self.learn_upsampling))
             self.crops[over], score = int(offset), upscore
@@ -176,7 +176,8 @@ class FCN(nn.Module):
         self.encoder.load_state_dict({name: value for name, value in state.items() if name.split(".")[0] not in HEADS})
         for layer, name in ((self.fc6, "classifier.0"), (self.fc7, "classifier.3")):
             if isinstance(layer, FullyConnected):
-                own = {key: np.asarray(state[f"{name}.{key}"]) for key in ("weight", "bias") if f"{name}.{key}" in state}
+                own = {key: np.asarray(state[f"{name}.{key}"]) for key in ("weight", "bias")
+                       if f"{name}.{key}" in state}
                 if "weight" in own and own["weight"].size == layer.weight.size:
                     own["weight"] = own["weight"].reshape(layer.weight.shape)   # (O, C·7·7) -> (O, C, 7, 7)
                 layer.load_state_dict(own)
@@ -184,10 +185,10 @@ class FCN(nn.Module):
     def start_from(self, coarser: FCN) -> None:
         """Go on where the training of a coarser FCN stopped: 32s, then 16s, then 8s (section 4.2 of the paper).
 
-        All layers are taken over, and the new score layers are zero: the output is exactly the same as before.  For that
-        both must upsample in the same steps, see `staged`.  The paper's own nets do not: where the 32s interpolates
-        between points 32 pixels apart, the 16s does it between points 16 pixels apart, none of which is one of those,
-        so that its kinks can never lie where the 32s has them.
+        All layers are taken over, and the new score layers are zero: the output is exactly the same as before.  For
+        that both must upsample in the same steps, see `staged`.  The paper's own nets do not: where the 32s
+        interpolates between points 32 pixels apart, the 16s does it between points 16 pixels apart, none of which is
+        one of those, so that its kinks can never lie where the 32s has them.
         ValueError if the other one is not coarser, or was built in another way.
         """
         order = VARIANTS.index
@@ -239,8 +240,8 @@ def crop(x: Tensor, like: Tensor, offset: int) -> Tensor:
 def coordinate_map(encoder: Encoder, level: int) -> CoordinateMap:
     """From the pixels of one map of an encoder's pyramid to those of the image.
 
-    >>> print(coordinate_map(ENCODERS["vgg16"](width=1), 2), coordinate_map(ENCODERS["resnet18"](width=1), 2), sep=",  ")
-    8·x + 7/2,  8·x + 0
+    >>> [str(coordinate_map(ENCODERS[name](width=1), 2)) for name in ("vgg16", "resnet18")]
+    ['8·x + 7/2', '8·x + 0']
     """
     view = contextvars.Context()             # of its own, since the way back is needed even where no_grad holds
     field = view.run(receptive_field, _Level(encoder, level), (1, encoder.in_channels, 64, 64))
@@ -273,7 +274,8 @@ def _encoder(name: str, in_channels: int, width: int, padding: int | None, upsam
         if hasattr(encoder, head):
             delattr(encoder, head)
     if encoder.strides[-3:] != (8, 16, 32):
-        raise ValueError(f"FCN: encoder={name!r} has maps of strides {encoder.strides}; expected 8, 16 and 32 at the end")
+        raise ValueError(f"FCN: encoder={name!r} has maps of strides {encoder.strides}; expected 8, 16 and 32 at the "
+                         f"end")
     poolings = sum(isinstance(m, nn.MaxPool2d) and m.kernel_size == m.stride == (2, 2) for m in encoder.modules())
     if upsampling == "max_unpool" and poolings != len(encoder.strides):
         raise ValueError(f"FCN: upsampling='max_unpool' undoes 2x2 max poolings, of which encoder={name!r} has "

@@ -96,8 +96,8 @@ class SegNet(nn.Module):
 
         state: the state dict of `VGG(depth=16)` or torchvision's vgg16 or vgg16_bn, of the same width.  A bias in front
         of a normalisation has no effect but on its running mean, so it is subtracted there, or left out.
-        ValueError if these are not 13 convolutions of the right shapes, or they need batch normalisation and norm is not
-        "batch".
+        ValueError if these are not 13 convolutions of the right shapes, or they need batch normalisation and norm is
+        not "batch".
         """
         kernels = sorted(int(name.split(".")[1]) for name, value in state.items()
                          if re.fullmatch(r"features\.\d+\.weight", name) and np.ndim(value) == 4)
@@ -109,11 +109,12 @@ class SegNet(nn.Module):
         for path, n in zip(blocks, kernels):
             weight, bias = (np.asarray(state[f"features.{n}.{name}"]) for name in ("weight", "bias"))
             own[f"{path}.conv.weight"], own[f"{path}.conv.bias"] = weight, bias
-            norm = {name: np.asarray(state[f"features.{n + 1}.{name}"])
-                    for name in ("weight", "bias", "running_mean", "running_var") if f"features.{n + 1}.{name}" in state}
+            names = ("weight", "bias", "running_mean", "running_var")
+            norm = {name: np.asarray(state[f"features.{n + 1}.{name}"]) for name in names
+                    if f"features.{n + 1}.{name}" in state}
             if norm and self.norm != "batch":
-                raise ValueError(f"SegNet: load_encoder: these weights need batch normalisation, but norm={self.norm!r}; "
-                                 f"use norm='batch', or the weights of a VGG-16 without it")
+                raise ValueError(f"SegNet: load_encoder: these weights need batch normalisation, but "
+                                 f"norm={self.norm!r}; use norm='batch', or the weights of a VGG-16 without it")
             if norm:
                 norm["running_mean"] = norm["running_mean"] - bias
             own |= {f"{path}.norm.{name}": value for name, value in norm.items()}

@@ -59,7 +59,7 @@ def upsampling_layer(method: str, in_channels: int, out_channels: int, stride: i
 
 
 class Upsampling(nn.Module):
-    """Upsampling by a rule, behind a convolution that makes the channels: "nearest", "bilinear", "bed_of_nails", "sub_pixel".
+    """"nearest", "bilinear", "bed_of_nails" and "sub_pixel": a rule, behind a convolution that makes the channels.
 
     >>> Upsampling("sub_pixel", 8, 3, stride=2)(Tensor(np.zeros((1, 8, 4, 5), np.float32)), output_size=(7, 10)).shape
     (1, 3, 7, 10)
@@ -74,8 +74,8 @@ class Upsampling(nn.Module):
         self.enlarge = _rule(method, stride)
 
     def forward(self, x: Tensor, output_size: Size | None = None, pooling: Sequence[Places] = ()) -> Tensor:
-        x = self.conv(x)                             # (N, out_channels, h, w), of "sub_pixel" (N, s²·out_channels, h, w)
-        x = self.enlarge(x)                          # (N, out_channels, s·h, s·w)
+        x = self.conv(x)               # (N, out_channels, h, w), for "sub_pixel" (N, s²·out_channels, h, w)
+        x = self.enlarge(x)            # (N, out_channels, s·h, s·w)
         return _top_left(x, output_size)
 
 
@@ -196,6 +196,6 @@ def _top_left(x: Tensor, size: Size | None) -> Tensor:
     if size is None or tuple(size) == x.shape[2:]:
         return x
     if size[0] > x.shape[2] or size[1] > x.shape[3]:
-        raise ValueError(f"upsampling: output_size={tuple(size)} is larger than what comes out, {x.shape[2:]}; pool with "
-                         f"ceil_mode on the way down")
+        raise ValueError(f"upsampling: output_size={tuple(size)} is larger than what comes out, {x.shape[2:]}; pool "
+                         f"with ceil_mode on the way down")
     return x[:, :, :size[0], :size[1]]
