@@ -35,7 +35,7 @@ def test_the_setting_comes_back_after_an_error():
 
 
 def test_an_unknown_setting_is_refused_by_name():
-    with pytest.raises(ValueError, match="no setting 'cudnn'; expected one of 'fast', 'direct'"):
+    with pytest.raises(ValueError, match="no setting 'cudnn'; expected one of 'fast', 'depthwise'"):
         backends.conv2d.use("cudnn")
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import NamedTuple
 
-from .kernels import conv, conv_direct, simd
+from .kernels import conv, conv_depthwise, conv_direct, simd
 
 
 class Work(NamedTuple):
@@ -45,8 +45,23 @@ class Algorithm(NamedTuple):
     why: str
 
 
+def is_depthwise(work: Work) -> bool:
+    return work.image[1] == work.weight[0] and work.weight[1] == 1
+
+
+def is_stepping_back(work: Work) -> bool:
+    return work.task == "conv2d_input_grad" and work.geometry[:2] != (1, 1)
+
+
+def fills_a_vector(work: Work) -> bool:
+    return work.positions >= simd.BITS // 8 // work.itemsize
+
+
 CONV2D = (
-    Algorithm("direct", conv_direct, lambda work: simd.COMPILED and work.positions >= simd.BITS // 8 // work.itemsize,
+    Algorithm("depthwise", conv_depthwise, lambda work: simd.COMPILED and is_depthwise(work) and not is_stepping_back(work),
+              "a kernel for each channel; not the input gradient at a stride",
+              "there is no matrix product in it: a tile of several outputs would be empty but for one"),
+    Algorithm("direct", conv_direct, lambda work: simd.COMPILED and fills_a_vector(work),
               "images that fill a vector", "register tiles: no columns in memory, any stride, dilation and groups"),
     Algorithm("im2col", conv, lambda work: True,
               "all others, and NUMBA_DISABLE_JIT, NUMBA_BOUNDSCHECK", "plain loops that can be read, stepped through, checked"),

@@ -26,6 +26,8 @@ def draw(rng, dtype):
         kernel, stride, dilation = (3, 3), (1, 1), (1, 1)
     groups = int(rng.integers(1, 4))
     channels, outputs = (int(rng.choice([1, 2, 3, 5, 8, 40])) for _ in "co")
+    if rng.random() < 0.2:
+        channels = outputs = 1
     size = tuple(int(rng.integers(d * (k - 1) + 1, d * (k - 1) + 40)) for k, d in zip(kernel, dilation))
     batch = int(rng.integers(1, 5))
     out = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, stride, padding, dilation))
@@ -70,16 +72,18 @@ def test_the_same_bits_with_one_and_two_threads(algorithm):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("Numba has one thread here")
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((3, 24, 50, 48)).astype(np.float32), rng.standard_normal((20, 24, 3, 3)).astype(np.float32)
-    dy = rng.standard_normal((3, 20, 50, 48)).astype(np.float32)
+    groups, channels, outputs = (30, 1, 1) if algorithm.name == "depthwise" else (1, 24, 20)
+    x, w = rng.standard_normal((3, groups * channels, 50, 48)), rng.standard_normal((groups * outputs, channels, 3, 3))
+    dy = rng.standard_normal((3, groups * outputs, 50, 48))
+    x, w, dy = (a.astype(np.float32) for a in (x, w, dy))
     geometry = (1, 1, 1, 1, 1, 1)
     results = []
     for threads in (1, 2):
         numba.set_num_threads(threads)
         try:
             y, dx, dw = np.empty_like(dy), np.empty_like(x), np.empty_like(w)
-            algorithm.kernels.conv2d(y, x, w, np.zeros(20, np.float32), geometry)
-            algorithm.kernels.conv2d_input_grad(dx, dy, w, np.zeros(24, np.float32), geometry)
+            algorithm.kernels.conv2d(y, x, w, np.zeros(len(w), np.float32), geometry)
+            algorithm.kernels.conv2d_input_grad(dx, dy, w, np.zeros(x.shape[1], np.float32), geometry)
             algorithm.kernels.conv2d_weight_grad(dw, x, dy, geometry)
         finally:
             numba.set_num_threads(1)

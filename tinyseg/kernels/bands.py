@@ -95,13 +95,14 @@ def covered(left, count, width, step):
 
 
 @njit(cache=True)
-def fill_image(flat, at, x, source, height, width, rows, top, left, pitch):
-    """`rows` rows of `pitch` values, from (top, left) on, of the image at x[source …]; 0 outside of it."""
-    first, last = covered(left, pitch, width, 1)
-    for h in range(top, top + rows):
+def fill_image(flat, at, x, source, height, width, rows, top, left, pitch, stride_h, stride_w):
+    """Value (i, j) = x[source …][i·s + top, j·s + left] for `rows` rows of `pitch` values; 0 outside of the image."""
+    first, last = covered(left, pitch, width, stride_w)
+    for i in range(rows):
+        h = i * stride_h + top
         if 0 <= h < height and first < last:
             zero_run(flat, at, first)
-            copy_run(flat, at + first, x, source + h * width + left + first, last - first)
+            copy_steps(flat, at + first, x, source + h * width + left + first * stride_w, stride_w, last - first)
             zero_run(flat, at + last, pitch - last)
         else:
             zero_run(flat, at, pitch)
@@ -116,11 +117,8 @@ def fill_column(flat, at, x, source, width, upper, lower, first, last, out_w, to
                  (lower - upper - 1) * width + last - first)
     else:
         for i in range(upper, lower):
-            to, of = at + i * out_w + first, source + (i * stride_h + top) * width + left + first * stride_w
-            if stride_w == 1:
-                copy_run(flat, to, x, of, last - first)
-            else:
-                copy_steps(flat, to, x, of, stride_w, last - first)
+            of = source + (i * stride_h + top) * width + left + first * stride_w
+            copy_steps(flat, at + i * out_w + first, x, of, stride_w, last - first)
     for j in range(first):
         for i in range(upper, lower):
             flat[at + i * out_w + j] = 0
@@ -132,6 +130,9 @@ def fill_column(flat, at, x, source, width, upper, lower, first, last, out_w, to
 @njit(cache=True)
 def copy_steps(to, at, source, start, step, count):
     """to[at + j] = source[start + j·step]"""
+    if step == 1:
+        copy_run(to, at, source, start, count)
+        return
     to, source = to[at:at + count], source[start:]
     if step == 2:                                                 # known to the compiler, it becomes vector instructions
         for j in range(count):
@@ -151,7 +152,8 @@ def fill(flat, x, shape, images, channels, rows, out_w, kernel, geometry, by_row
         pitch, tall, at = out_w + dilation_w * (kernel[1] - 1), count + dilation_h * (kernel[0] - 1), 0
         for c in range(channels[0], channels[1]):
             for n in range(images[0], images[1]):
-                fill_image(flat, at, x, (n * shape[1] + c) * height * width, height, width, tall, rows[0] - top, -left, pitch)
+                fill_image(flat, at, x, (n * shape[1] + c) * height * width, height, width, tall, rows[0] - top, -left, pitch,
+                           1, 1)
                 at += tall * pitch
         return
     many, plane = images[1] - images[0], count * out_w
