@@ -55,8 +55,8 @@ class Case:
         out = _first(self.function(*leaves))
         steps = backward_steps(out.node or out, self.dy.copy()) if out.requires_grad else ()
         judged_at_kinks = not {node.op.name for node, _, _ in steps} & TAKES_THE_MIDDLE
-        return [self._compare(i, np.zeros_like(self.inputs[i]) if leaves[i].grad is None else leaves[i].grad,
-                              judged_at_kinks) for i in self.positions]
+        return [self.compare(i, np.zeros_like(self.inputs[i]) if leaves[i].grad is None else leaves[i].grad,
+                             judged_at_kinks) for i in self.positions]
 
     def is_kernel(self, i: int) -> bool:
         """Is input i a convolution's weight, (channels, channels, rows, columns)?"""
@@ -72,7 +72,8 @@ class Case:
         """The gradient of input i before it is summed over the outputs, (*x.shape, *y.shape)."""
         return numeric.shares(self._slope, self._f(i, self.inputs), self.inputs[i], self.dy)
 
-    def _compare(self, i: int, analytic: Array, judged_at_kinks: bool) -> Evidence:
+    def compare(self, i: int, analytic: Array, judged_at_kinks: bool = True) -> Evidence:
+        """A gradient of input i for the upstream `dy`, whoever computed it, beside what it ought to be."""
         expected, kinks = self.expected(i)
         chosen = self.chosen[i]
         largest = float(np.max(abs(expected[chosen]), initial=0))

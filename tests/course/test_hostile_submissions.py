@@ -1,0 +1,219 @@
+"""Whatever a submission does, it gets no points, the grader goes on, and its results are valid."""
+import ctypes
+import os
+import re
+import sys
+import time
+
+import pytest
+from course.schema import read
+
+from tinyseg.cli import main
+from tinyseg.course import sandbox
+from tinyseg.course.grader import grade
+
+SECONDS = 1.0                     # of processor time for the task; twice that is waited
+
+RIGHT = """
+def labels(scores):
+    attack(scores)
+    return scores.argmax(axis=1)
+
+
+def confusion_matrix(prediction, target, num_classes):
+    attack(prediction)
+    valid = target != 255
+    pairs = num_classes * target[valid].astype(np.int64) + prediction[valid]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def mean_iou(confusion):
+    attack(confusion)
+    intersection = np.diag(confusion)
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
+    return (intersection[union > 0] / union[union > 0]).mean()
+"""
+
+ATTACKS = {                       # name: (what is done before the right answer is returned, what the student reads)
+    "endless loop": ("while True: pass", "processor time|no answer in time"),
+    "sleep": ("import time; time.sleep(1e6)", "no answer in time"),
+    "exit": ("import sys; sys.exit(0)", "it ends the program"),
+    "hard exit": ("import os; os._exit(0)", "the process ended"),
+    "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "endless recursion": ("attack(x)", "endless recursion"),
+    "recursion without a limit": ("import sys; sys.setrecursionlimit(10**9); attack(x)", "memory|crashed|time"),
+    "crash by a signal": ("import faulthandler; faulthandler._sigsegv()", "crashed \\(SIGSEGV\\)"),
+    "memory bomb at once": ("np.ones(10**10)", "memory"),
+    "memory bomb in steps": ("all = []\nwhile True: all.append(bytearray(10**8))", "memory"),
+    "fork bomb": ("import os\nwhile True: os.fork()", "starts a process"),
+    "threads": ("import threading\nfor i in range(10**4): threading.Thread(target=threading.Event().wait).start()",
+                "thread|memory|time"),
+    "subprocess": ("import subprocess; subprocess.run(['ls'])", "runs a command"),
+    "shell": ("import os; os.system('touch /tmp/x')", "runs a command"),
+    "forged results file": ("open(OUT, 'w').write('{\"score\": 100}')", "writes to"),
+    "forged results file, quietly": ("try: open(OUT, 'w').write('{}')\nexcept BaseException: pass", "writes to"),
+    "file outside": ("import os; os.open('/tmp/tinyseg-was-here', os.O_CREAT | os.O_WRONLY)", "writes to"),
+    "removes results": ("import os; os.remove(OUT)", "writes to"),
+    "reads the solution": ("open(MASTER + '/metrics.py').read()", "opens .*metrics.py"),
+    "reads the tests": ("import os; [open(MASTER + '/tests/' + n) for n in os.listdir(MASTER + '/tests')]", "opens .*tests"),
+    "links to the solution": ("import os; os.symlink(MASTER + '/metrics.py', 'mine.py'); open('mine.py')", "makes a link"),
+    "network": ("import socket; socket.create_connection(('127.0.0.1', 22))", "network"),
+    "kills the grader": ("import os; os.kill(os.getppid(), 9)", "sends a signal"),
+    "C library": ("import ctypes; ctypes.CDLL(None).fork()", "C library"),
+    "C library by another door": ("import ctypes; ctypes.pythonapi.system(b'ls')", "C library"),
+    "database": ("import sqlite3; sqlite3.connect(OUT).execute('create table x (y)')", "database"),
+    "imports the answer": ("import tinyseg.metrics", "imports tinyseg"),
+    "writes to the channel": ("import os\nfor fd in range(3, 9):\n  try: os.write(fd, b'\\0' * 99)\n  except OSError: pass",
+                              "none that the grader understands"),
+    "claims a huge answer": ("import os, struct\nfor fd in range(3, 9):\n  try: os.write(fd, struct.pack('>Q', 1 << 60))\n"
+                             "  except OSError: pass", "larger than"),
+    "forges an answer": ("import os, json, struct\n"
+                         "text = json.dumps({'kind': 'result', 'mutated': 'x', 'value': [], 'sizes': [9]}).encode()\n"
+                         "body = struct.pack('>I', len(text)) + text\nfor fd in range(3, 9):\n"
+                         "  try: os.write(fd, struct.pack('>Q', len(body)) + body)\n  except OSError: pass", "none that"),
+    "closes all pipes": ("import os; os.closerange(0, 64)\nwhile True: pass",
+                         "closed its pipes|processor time|the process ended"),
+    "large file": ("open('large', 'wb').write(bytes(10**8))", "File too large|crashed"),
+    "many files": ("all = [open(f'{i}', 'w') for i in range(1000)]", "Too many open files"),
+    "endless message": ("raise ValueError('x' * 10**7)", "ValueError"),
+    "message that fails": ("raise type('E', (Exception,), {'__str__': lambda e: 1 / 0})", "the process ended"),
+    "looks for the grader": ("import gc; gc.get_objects()", "looks through"),
+    "changes its argument": ("x[:] = 0", "changes its arguments"),
+}
+ANSWERS = {                       # name: (what is returned, what the student reads)
+    "forged output": ("(print('{\"score\": 100, \"tests\": []}', flush=True), 0)[1]", "expected"),
+    "NaN": ("float('nan')", "NaN|expected"),
+    "nothing": ("...", "expected arrays"),
+    "objects": ("np.array([print], dtype=object)", "array of object"),
+    "wrong dtype": ("np.zeros((2, 3, 4))", "expected integers"),
+    "wrong shape": ("np.zeros((1, 1), int)", "shape"),
+    "too large": ("np.zeros(40 << 20)", "can be sent|out of memory"),
+    "equal to everything": ("type('Yes', (np.ndarray,), {'__eq__': lambda *a: True})(3)", "expected"),
+    "monkey-patched NumPy": ("(vars(np).update(allclose=lambda *a, **k: True, isclose=lambda *a, **k: True), 0)[1]",
+                             "expected"),
+}
+
+
+def submit(folder, attack="pass", answer="", out="", master=""):
+    body = "\n    ".join(attack.splitlines())
+    head = f"import numpy as np\nOUT, MASTER = {str(out)!r}, {str(master)!r}\n\n\ndef attack(x):\n    {body}\n"
+    functions = RIGHT.replace("attack(", f"return {answer}\n    attack(") if answer else RIGHT
+    (folder / "metrics.py").write_text(head + functions, encoding="utf-8")
+
+
+def check(folder, assignment, out, message):
+    results = grade(folder, assignment, out, only=["metrics"], pace=SECONDS / 10)
+    assert results.score == 0
+    written = read(out)
+    assert written["score"] == 0 and all(test["score"] == 0 for test in written["tests"])
+    assert any(re.search(message, test["output"]) for test in written["tests"]), {test["output"] for test in written["tests"]}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_earns_nothing(name, assignment, tmp_path):
+    attack, message = ATTACKS[name]
+    out, submission = tmp_path / "out" / "results.json", tmp_path / "submission"
+    out.parent.mkdir()
+    submission.mkdir()
+    submit(submission, attack, out=out, master=assignment.folder)
+    begin = time.monotonic()
+    check(submission, assignment, out, message)
+    assert time.monotonic() - begin < 2 * SECONDS + 15, "and it ends in time, starting workers included"
+    assert os.listdir(out.parent) == ["results.json"] and os.listdir(submission) == ["metrics.py"]
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_wrong_answer_earns_nothing(name, assignment, tmp_path):
+    answer, message = ANSWERS[name]
+    submit(tmp_path, answer=answer)
+    check(tmp_path, assignment, tmp_path / "results.json", message)
+
+
+def test_without_an_attack_the_same_code_earns_all(assignment, tmp_path):
+    submit(tmp_path)
+    assert grade(tmp_path, assignment, only=["metrics"]).score == 8
+
+
+def test_the_result_must_not_be_a_view_of_the_input(assignment, tmp_path):
+    (tmp_path / "loss.py").write_text("def softmax(scores):\n    return scores[::-1]\n")
+    results = grade(tmp_path, assignment, only=["loss"])
+    assert "view of an argument" in results.outcomes[0].message
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"def labels(:\n", "SyntaxError"), (b"\0\0\0", "null bytes"), (b"\xff\xfe\xff", "SyntaxError"), (b"", "AttributeError"),
+    (b"#" * (2 << 20), "KiB"), (None, "missing")])
+def test_files_that_are_no_modules(content, message, assignment, tmp_path):
+    if content is not None:
+        (tmp_path / "metrics.py").write_bytes(content)
+    check(tmp_path, assignment, tmp_path / "results.json", message)
+
+
+def test_links_and_folders_and_pipes_are_not_read(assignment, tmp_path):
+    (tmp_path / "metrics.py").symlink_to(assignment.folder / "metrics.py")
+    check(tmp_path, assignment, tmp_path / "results.json", "is a link")
+    (tmp_path / "metrics.py").unlink()
+    (tmp_path / "deep").symlink_to(assignment.folder)
+    check(tmp_path, assignment, tmp_path / "results.json", "is a link")
+    os.mkfifo(tmp_path / "metrics.py")
+    check(tmp_path, assignment, tmp_path / "results.json", "not a file")
+
+
+def test_what_a_task_depends_on_has_its_limits_too(assignment, tmp_path):
+    (tmp_path / "bilinear.py").write_text(
+        "import numpy as np\nimport transposed\n\n\ndef bilinear_kernel(size):\n    return transposed.secret(size)\n\n\n"
+        "def upsample(x, stride):\n    x, w = np.ones((64, 8, 200, 200)), np.ones((8, 8, 3, 3))\n"
+        "    return transposed.conv_transpose2d_forward(x, w)\n")
+    begin = time.monotonic()
+    results = grade(tmp_path, assignment, only=["bilinear"], pace=0.1)
+    assert results.score == 0 and time.monotonic() - begin < 20
+    assert "has no attribute 'secret'" in results.outcomes[0].message
+
+
+@pytest.mark.parametrize("attack, message", [
+    ("open(MASTER + '/decoder.py')", "opens .*decoder.py"), ("open(OUT, 'w')", "writes to"),
+    ("import os; os.fork()", "process"),
+    ("import ctypes; ctypes.pythonapi.system(b'ls')", "C library"), ("import ctypes; ctypes.CDLL(None)", "C library"),
+    ("import numpy; x = [numpy.ones(10**7) for i in range(99)]", "memory"), ("import socket; socket.socket()", "network")])
+def test_where_tinyseg_is_allowed_nothing_else_is(attack, message, assignment, tmp_path):
+    solution = (assignment.folder / "decoder.py").read_text()
+    head = f"MASTER, OUT = {str(assignment.folder)!r}, {str(tmp_path / 'results.json')!r}\n"
+    (tmp_path / "decoder.py").write_text(head + solution.replace("super().__init__()", f"super().__init__(); {attack}", 1))
+    results = grade(tmp_path, assignment, only=["decoder"])
+    assert results.score == 0
+    assert any(re.search(message, outcome.message) for outcome in results.outcomes), results
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
+def test_files_are_out_of_reach_of_c_code_too(assignment, tmp_path):
+    """The hook sees what Python opens; here it is readline's C code."""
+    libc = ctypes.CDLL(None)
+    if libc.syscall(444, None, ctypes.c_size_t(0), 1) < 1:
+        pytest.skip("this kernel has no Landlock")
+    pytest.importorskip("readline")
+    (tmp_path / "secret").write_text("secret\n")
+    (tmp_path / "metrics.py").write_text(
+        f"import readline\n\n\ndef labels(x):\n    readline.read_history_file({str(tmp_path / 'secret')!r})\n")
+    results = grade(tmp_path, assignment, only=["metrics"])
+    assert "PermissionError" in results.outcomes[0].message
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can start other users' processes")
+def test_student_code_runs_as_a_user_of_its_own(assignment, tmp_path):
+    if not sandbox._others_can_read(sys.prefix, sys.base_prefix, sandbox.TINYSEG):
+        pytest.skip("Python lies where other users cannot read it")
+    (tmp_path / "metrics.py").write_text("import os\n\n\ndef labels(x):\n    raise ValueError(os.getresuid())\n")
+    message = grade(tmp_path, assignment, only=["metrics"]).outcomes[0].message
+    user, effective, saved = map(int, re.search(r"\((\d+), (\d+), (\d+)\)", message).groups())
+    assert user == effective == saved >= 100_000
+
+
+def test_the_command_ends_with_status_0(assignment, tmp_path, capsys):
+    submit(tmp_path, "import os; os._exit(1)")
+    out = tmp_path / "results.json"
+    assert main(["grade", str(tmp_path), "--master", str(assignment.folder), "--out", str(out), "--task", "metrics"]) == 0
+    assert read(out)["score"] == 0 and "the process ended" in capsys.readouterr().out
+
+
+def test_there_are_enough_of_them():
+    assert len(ATTACKS) + len(ANSWERS) >= 25
