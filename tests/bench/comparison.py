@@ -144,7 +144,6 @@ def main():
     from tinyseg.cli.common import open_dataset
     from tinyseg.cli.train import augmentation
     sets = [open_dataset(options.data, "train", augmentation(CROP)), *(open_dataset(options.data, s) for s in ("val", "test"))]
-    if options.mobilenet:
     for name in options.only:
         if name not in [row["system"] for row in rows] and (name in FROM_SCRATCH or options.mobilenet):
             for row in rows_of(name, options, sets, options.out / name.replace(" ", "_")):

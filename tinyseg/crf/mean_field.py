@@ -1,4 +1,4 @@
-"""The fully connected CRF: Krähenbühl & Koltun, "Efficient inference in fully connected CRFs with Gaussian edge potentials", 2011.
+"""Krähenbühl & Koltun 2011, "Efficient inference in fully connected CRFs with Gaussian edge potentials".
 
 Every pixel i has a label x_i, and every two pixels are neighbours (equations 1 to 3 of the paper)::
 
@@ -7,10 +7,10 @@ Every pixel i has a label x_i, and every two pixels are neighbours (equations 1 
     k1(i, j) = exp(-|p_i - p_j|² / 2θα² - |I_i - I_j|² / 2θβ²)       appearance: near pixels of like colour
     k2(i, j) = exp(-|p_i - p_j|² / 2θγ²)                             smoothness: near pixels
 
-p is the position in pixels and I the colour, 0 to 255.  The mean field Q(x) = Π_i Q_i(x_i) that is closest to P(x) = exp(-E(x))/Z
-is sought by the paper's algorithm 1: `DenseCRF` has one method for each of its lines.  A message pass, the sum over all pixels at
-every pixel, is one of two: every pair of pixels (method "exact", to learn from, and for small images) or the permutohedral
-lattice (method "lattice").
+p is the position in pixels and I the colour, 0 to 255.  The mean field Q(x) = Π_i Q_i(x_i) that is closest to
+P(x) = exp(-E(x))/Z is sought by the paper's algorithm 1: `DenseCRF` has one method for each of its lines.  A message pass,
+the sum over all pixels at every pixel, is one of two: every pair of pixels (method "exact", to learn from, and for small
+images) or the permutohedral lattice (method "lattice").
 """
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class DenseCRF:
 
     >>> crf = DenseCRF(np.full((2, 3, 4), 0.5), np.zeros((3, 4, 3), np.uint8), method="exact")
     >>> [round(step.free_energy, 3) for step in crf.mean_field(iterations=1)]      # equal probabilities stay as they are
-    [78.0, 78.0]
+    [38.993, 38.993]
     """
 
     def __init__(self, probabilities: np.ndarray, image: np.ndarray, *, w1: float = 10.0, theta_alpha: float = 80.0,
@@ -83,7 +83,7 @@ class DenseCRF:
         shape, dtype = probabilities.shape[1:], probabilities.dtype
         self.unary = -np.log(np.maximum(probabilities, dtype.type(SMALLEST)))              # (C, H, W)
         self.compatibility = _checked_compatibility(compatibility, len(probabilities), dtype)
-        position = np.stack(np.indices(shape), axis=-1)                                    # (H, W, 2)
+        position = np.moveaxis(np.indices(shape), 0, -1)                                   # (H, W, 2)
         appearance = np.concatenate([position / theta_alpha, image / theta_beta], axis=-1)  # (H, W, 5)
         filters: list[Filter]
         if method == "exact":
@@ -103,7 +103,7 @@ class DenseCRF:
 
     def compatibility_transform(self, messages: list[np.ndarray]) -> np.ndarray:
         """Q̂_i(l) = Σ_l' μ(l, l')·Σ_m wₘ·Q̃ₘ_i(l')."""
-        weighted = sum(weight * message for (weight, _), message in zip(self.kernels, messages))
+        weighted: Any = sum(weight * message for (weight, _), message in zip(self.kernels, messages))
         if self.compatibility is None:
             return weighted.sum(axis=0) - weighted
         return np.tensordot(self.compatibility, weighted, axes=1)

@@ -15,5 +15,5 @@ MODELS: dict[str, type] = {"unet": UNet, "fcn": FCN, "segnet": SegNet, "deeplab"
                            "deeplab_mobilenet": DeepLabV3MobileNetV2, "patch_classifier": PatchClassifier,
                            "classifier": Classifier}
 
-__all__ = ["Classifier", "DeepLab", "DeepLabV3MobileNetV2", "ENCODERS", "FCN", "MODELS", "MobileNetV1", "PatchClassifier", "ResNet",
-           "SegNet", "UNet", "VGG"]
+__all__ = ["Classifier", "DeepLab", "DeepLabV3MobileNetV2", "ENCODERS", "FCN", "MODELS", "MobileNetV1", "PatchClassifier",
+           "ResNet", "SegNet", "UNet", "VGG"]

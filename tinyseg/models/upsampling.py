@@ -59,7 +59,7 @@ def upsampling_layer(method: str, in_channels: int, out_channels: int, stride: i
 
 
 class Upsampling(nn.Module):
-    """"nearest", "bilinear", "bed_of_nails" and "sub_pixel": a rule, behind a convolution that makes the channels.
+    """A rule ("nearest", "bilinear", "bed_of_nails", "sub_pixel") behind a convolution that makes the channels.
 
     >>> Upsampling("sub_pixel", 8, 3, stride=2)(Tensor(np.zeros((1, 8, 4, 5), np.float32)), output_size=(7, 10)).shape
     (1, 3, 7, 10)
