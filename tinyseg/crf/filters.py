@@ -52,7 +52,8 @@ class PermutohedralLattice:
       Gaussian is, with shares of 5/24: per axis, twice 2·5/24, and 1/12 each from splat and slice, make a variance of 1
       (Adams et al.: ⅔), at which the kernel's profile is nearest to a Gaussian's;
     - up to two rings of vertices are added around those with pixels, while there are less than 2^17;
-    - a point's kernel with itself, which follows from its barycentric coordinates, is scaled to 1.
+    - a point's kernel with itself, which follows from its barycentric coordinates, is scaled to 1 (and some per cent less
+      remain where the blur passes beyond the rings).
     """
 
     SHARE = 5 / 24
