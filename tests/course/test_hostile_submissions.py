@@ -118,7 +118,7 @@ def test_an_attack_earns_nothing(name, assignment, tmp_path):
     submit(submission, attack, out=out, master=assignment.folder)
     begin = time.monotonic()
     check(submission, assignment, out, message)
-    assert time.monotonic() - begin < 2 * SECONDS + 15, "and it ends in time, starting workers included"
+    assert time.monotonic() - begin < 2 * SECONDS + 60, "and it ends, on a busy machine too, starting workers included"
     assert os.listdir(out.parent) == ["results.json"] and os.listdir(submission) == ["metrics.py"]
 
 
@@ -166,7 +166,7 @@ def test_what_a_task_depends_on_has_its_limits_too(assignment, tmp_path):
         "    return transposed.conv_transpose2d_forward(x, w)\n")
     begin = time.monotonic()
     results = grade(tmp_path, assignment, only=["bilinear"], pace=0.1)
-    assert results.score == 0 and time.monotonic() - begin < 20
+    assert results.score == 0 and time.monotonic() - begin < 60
     assert "has no attribute 'secret'" in results.outcomes[0].message
 
 
