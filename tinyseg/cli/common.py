@@ -138,4 +138,4 @@ def announce_compilation() -> None:
 
     cache = next(Path(kernel.stats.cache_path) for kernel in vars(conv).values() if hasattr(kernel, "stats"))
     if not any(cache.glob("*.nbi")):
-        print("compiling kernels, once per machine: about half a minute", file=sys.stderr)
+        print("compiling kernels, once per machine: a minute or two", file=sys.stderr)
