@@ -2,9 +2,10 @@
 
     python tests/bench/comparison.py --data DIR [--minutes 4 --out comparison] [--mobilenet WEIGHTS.npz] [--only NAME …]
 
-A system's number of epochs is what fits into its minutes on this machine (measured, then fixed before it trains, since the
-learning rate falls over the whole run).  Every row is kept in OUT/rows.jsonl as soon as it is known; a second call goes on
-with the rows that are missing.  At the end: OUT/comparison.md, and comparison.png with the predictions.
+A system's number of epochs is what fits into its minutes on this machine.  That is measured for all of them before the first
+one trains, and kept in OUT/epochs.json, since the learning rate falls over the whole run: nothing else may run on the machine
+meanwhile; later it may.  Every row is kept in OUT/rows.jsonl as soon as it is known; a second call goes on with the rows that
+are missing.  At the end: OUT/comparison.md, and comparison.png with the predictions.
 """
 import argparse
 import json
@@ -41,22 +42,34 @@ WITH_CRF = ("FCN-8s", "DeepLab v1", "DeepLab v2", "DeepLab v3")
 CRF = {"w1": 4.0, "theta_alpha": 20.0, "theta_beta": 8.0, "w2": 2.0, "theta_gamma": 1.5, "iterations": 5}
 
 
-def train(name, options, train_set, val_set, out):
-    """Train one system for its minutes; returns (model at its best in validation, epochs, minutes)."""
+def build(name, options, num_classes):
+    """A system before its training, with its encoder's ImageNet weights unless it starts from scratch."""
     kind, arguments = SYSTEMS[name]
+    ts.manual_seed(0)
+    model = ts.models.MODELS[kind](num_classes, **arguments)
+    if name not in FROM_SCRATCH:
+        load_encoder(model, options.mobilenet)
+    return model
 
-    def build():
-        ts.manual_seed(0)
-        model = ts.models.MODELS[kind](train_set.num_classes, **arguments)
-        if name not in FROM_SCRATCH:
-            load_encoder(model, options.mobilenet)
-        return model
 
-    settings = dict(batch_size=BATCH, lr=2e-3, balance="sqrt", encoder_lr=1.0 if name in FROM_SCRATCH else 0.3)
-    epochs = max(1, int(60 * options.minutes / seconds_per_epoch(build(), train_set, val_set)))
-    started = time.perf_counter()
-    training.fit(build(), train_set, val_set, out, epochs=epochs, **settings)
-    return load_model(out / "best.npz"), epochs, (time.perf_counter() - started) / 60
+def epochs_of_all(names, options, train_set, val_set):
+    """How many epochs every system trains for: as measured by the first call."""
+    kept = options.out / "epochs.json"
+    epochs = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in names:
+        if name not in epochs:
+            seconds = seconds_per_epoch(build(name, options, train_set.num_classes), train_set, val_set)
+            epochs[name] = max(1, int(60 * options.minutes / seconds))
+            print(f"{name}: {seconds:.1f} s an epoch, so {epochs[name]} epochs", flush=True)
+    kept.write_text(json.dumps(epochs))
+    return epochs
+
+
+def train(name, epochs, options, train_set, val_set, out):
+    """Train one system, or go on with it; returns the model at its best in validation."""
+    training.fit(build(name, options, train_set.num_classes), train_set, val_set, out, epochs=epochs, resume=True,
+                 batch_size=BATCH, lr=2e-3, balance="sqrt", encoder_lr=1.0 if name in FROM_SCRATCH else 0.3)
+    return load_model(out / "best.npz")
 
 
 def seconds_per_epoch(model, train_set, val_set, steps=8, images=4):
@@ -90,14 +103,14 @@ def measure(name, model, dataset, **options):
             "iou": dict(zip(dataset.classes, map(float, result.confusion.iou)))}
 
 
-def rows_of(name, options, sets, out):
+def rows_of(name, epochs, options, sets, out):
     """Train and measure one system, with and without the CRF."""
-    model, epochs, minutes = train(name, options, *sets[:2], out)
+    model = train(name, epochs, options, *sets[:2], out)
     image, _ = sets[2].read(0)
     layers = layer_rows(model, (1, 3, *image.shape[:2]))
     row = {**measure(name, model, sets[2]), "parameters": sum(parameter.size for parameter in model.parameters()),
            "multiply_adds": sum(layer.multiply_adds for layer in layers),
-           "ms": 1e3 * seconds_per_image(model, sets[2]), "epochs": epochs, "minutes": round(minutes, 1)}
+           "ms": 1e3 * seconds_per_image(model, sets[2]), "epochs": epochs}
     yield row
     if name in WITH_CRF:
         started = time.perf_counter()
@@ -144,9 +157,11 @@ def main():
     from tinyseg.cli.common import open_dataset
     from tinyseg.cli.train import augmentation
     sets = [open_dataset(options.data, "train", augmentation(CROP)), *(open_dataset(options.data, s) for s in ("val", "test"))]
-    for name in options.only:
-        if name not in [row["system"] for row in rows] and (name in FROM_SCRATCH or options.mobilenet):
-            for row in rows_of(name, options, sets, options.out / name.replace(" ", "_")):
+    names = [name for name in options.only if name in FROM_SCRATCH or options.mobilenet]
+    epochs = epochs_of_all(names, options, *sets[:2])
+    for name in names:
+        if name not in [row["system"] for row in rows]:
+            for row in rows_of(name, epochs[name], options, sets, options.out / name.replace(" ", "_")):
                 rows.append(row)
                 with kept.open("a") as file:
                     file.write(json.dumps(row) + "\n")
