@@ -157,7 +157,7 @@ def model_diagram(diagram: Diagram, descending: bool = False) -> Figure:
     bottom = min(box.y - box.height / 2 - (1.9 if single else 0.3) for box, single in zip(boxes, alone))
     tracks = {} if descending else _tracks(diagram)
     top += 0.6 + 0.2 * max(tracks.values(), default=0)
-    figure = new_figure(boxes[-1].x + boxes[-1].width / 2 + 0.5, top - bottom + 0.4)
+    figure = new_figure(max(7.5, boxes[-1].x + boxes[-1].width / 2 + 0.5), top - bottom + 0.4)      # the legend is 7 wide
     ax = figure.subplots()
     for map_, box, single in zip(diagram.maps, boxes, alone):
         corner = box.x - box.width / 2, box.y - box.height / 2

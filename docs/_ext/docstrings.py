@@ -30,6 +30,8 @@ def _blocks(lines: list[str]) -> list[str]:
         lines = [line.rstrip() for line in paragraph.splitlines()]
         while lines:
             kind, taken = _next(lines)
+            if kind is _item and not blocks and not lines[0].startswith("- "):
+                kind = _flowing                                # "VGG: Simonyan & Zisserman, …": a title
             block = kind(lines[:taken])
             if blocks and block.startswith("- ") and blocks[-1].startswith("- "):
                 blocks[-1] += "\n" + block

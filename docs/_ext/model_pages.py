@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from typing import NamedTuple
+from unittest import mock
 
 from docstrings import escape, to_rest
 from op_code import file_of, source
@@ -35,16 +36,15 @@ PAGES = {
 def model_page(model: type[nn.Module], drawn: dict[Figure, str]) -> str:
     """drawn: the table of layers of each figure."""
     name, module = model.__name__.lower(), importlib.import_module(model.__module__)
-    paper, reading = (module.__doc__ or "").split("\n\n", 1)
-    parts = [heading(model.__name__), to_rest(paper) + "\n", to_rest(reading) + "\n", heading("Its feature maps", "-"),
+    parts = [":hide-toc:\n", heading(model.__name__), to_rest(module.__doc__ or "") + "\n", heading("Its feature maps", "-"),
              "Every box is a feature map: its height is the resolution, its width goes with the channels (the number above "
              "it), and below it stand the layer's name and the size.  Drawn from a run of the model, as is the table of "
              "layers.  A click shows it larger.\n"]
     for k, (shown, layers) in enumerate(drawn.items()):
         image = f"{name}_{k}.svg"
         parts += [f"``{shown.call}`` on an image of {shown.size[2]} x {shown.size[3]} pixels:\n",
-                  block(f"image:: {image}", alt=f"The feature maps of {shown.call}", target=f"../../_images/{image}",
-                        class_="wide"),
+                  block("container:: scroll", block(f"image:: {image}", alt=f"The feature maps of {shown.call}",
+                                                    target=f"../../_images/{image}", class_="wide")),
                   folded("Its layers: shapes, parameters, multiply-adds, receptive fields", literal(layers))]
     init, forward = source(model.__init__), source(model.forward)
     return "\n".join([
@@ -54,8 +54,9 @@ def model_page(model: type[nn.Module], drawn: dict[Figure, str]) -> str:
 
 
 def draw(shown: Figure) -> tuple[bytes, str]:
-    """The figure as SVG, and the table of layers."""
-    model = eval(shown.call, vars(models))
+    """The figure as SVG, and the table of layers.  Its weights, half a gigabyte, are not looked at, and so not drawn."""
+    with mock.patch.multiple(nn.init, normal_=lambda tensor, *_, **__: tensor, uniform_=lambda tensor, *_, **__: tensor):
+        model = eval(shown.call, vars(models))
     return svg(model_diagram(diagram(model, shown.size), shown.descending)), summary(model, shown.size)
 
 

@@ -20,7 +20,7 @@ def op_page(op: type[Op], caption: str) -> str:
     calls = [block(f"autofunction:: tinyseg.functional.{name}", no_index="") for name in functions]
     calls += [block(f"auto{_kind(name)}:: tinyseg.tensor.Tensor.{name}", no_index="") for name in methods]
     return "\n".join([
-        ":hide-toc:\n", heading(op.name), literal(inspect.getdoc(op) or ""),
+        ":hide-toc:\n", heading(op.name), literal(inspect.getdoc(op) or "", class_="formula"),
         block(f"image:: {op.name}.svg", alt=caption, class_="sample"), f"{escape(caption)}.\n",
         block("container:: beside", _definition(op) + "\n" + _what_runs(op)),
         heading("How it is called", "-"), *calls,

@@ -37,8 +37,8 @@ def code(source: str, language: str = "python") -> str:
     return block(f"code-block:: {language}", source)
 
 
-def literal(text: str) -> str:
-    return block("code-block:: none", text)
+def literal(text: str, class_: str = "") -> str:
+    return block("code-block:: none", text, **({"class_": class_} if class_ else {}))
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]], widths: str) -> str:
