@@ -44,8 +44,7 @@ sphinx_gallery_conf = {
     "capture_repr": ("_repr_html_", "__repr__"),
     "reset_argv": lambda gallery_conf, script_vars: [],
     "abort_on_example_error": False,
-    "min_reported_time": 5,
-    "show_memory": False,
+    "write_computation_times": False,               # its page would load scripts from elsewhere
 }
 
 # Appearance: nothing is loaded from elsewhere

@@ -6,7 +6,10 @@ import inspect
 import pkgutil
 
 from docstrings import escape
+from op_code import callers
 from pages import block, heading, table, write_folder
+
+from tinyseg.op import REGISTRY
 
 # In the order of reading; what has pages of its own (ops, kernels, the command line) is not here.
 ROOMS = {
@@ -16,6 +19,9 @@ ROOMS = {
     "What it is made of": ("op", "graph", "versions", "rng", "files"),
     "Courses": ("course", "demo"),
 }
+# Most methods of a tensor are ops, documented there.
+OPERATORS = {"undoc_members": "", "special_members": ", ".join(
+    name for op in REGISTRY.values() for name in callers(op)[1] if name.startswith("__"))}
 
 
 def room_page(room: str) -> str:
@@ -31,7 +37,8 @@ def room_page(room: str) -> str:
             options = _members(names) | ({"no_index": ""} if info.name in _exported(module) else {})
             parts += [heading(part.__name__, "-"), block(f"automodule:: {part.__name__}", **options)]
     else:
-        parts.append(block(f"automodule:: {module.__name__}", **_members([name for name, _ in _own(module)])))
+        options = OPERATORS if room == "tensor" else {}
+        parts.append(block(f"automodule:: {module.__name__}", **_members([name for name, _ in _own(module)]), **options))
     return "\n".join(parts)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from itertools import groupby
 
 from docstrings import escape
@@ -66,7 +67,7 @@ def index_page() -> str:
     parts = [heading("Operations"), "Each operation as its formula, as plain NumPy, and as what runs.\n",
              block("toctree::", "\n".join(REGISTRY), hidden="")]
     for module, ops in groupby(REGISTRY.values(), lambda op: op.__module__):
-        title = (importlib.import_module(module).__doc__ or "").split(".")[0].split("\n")[0]
+        title = re.split(r"[.,:]", re.sub(r" \(.*?\)", "", importlib.import_module(module).__doc__ or ""))[0]
         rows = [(f":doc:`{op.name}`", f"``{_formula(op)}``", _called(op)) for op in ops]
         parts += [heading(escape(title), "-"), table(("op", "formula", "called as"), rows, "16 52 32")]
     return "\n".join(parts)
