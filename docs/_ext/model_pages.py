@@ -81,4 +81,4 @@ def generate(app) -> None:
 
 
 def setup(app) -> None:
-    app.connect("builder-inited", generate)
+    app.connect("builder-inited", generate, priority=100)

@@ -94,4 +94,4 @@ def generate(app) -> None:
 
 
 def setup(app) -> None:
-    app.connect("builder-inited", generate)
+    app.connect("builder-inited", generate, priority=100)      # before the gallery runs examples, one of which adds an op
