@@ -12,7 +12,7 @@ import numpy as np
 
 from .data.palette import VOID
 from .files import replacing
-from .models.diagram import Arrow, Diagram
+from .models.diagram import Arrow, Diagram, Map
 
 if TYPE_CHECKING:                        # matplotlib takes half a second to import
     from matplotlib.axes import Axes
@@ -127,7 +127,7 @@ def draw_curves(ax: Axes, rows: Sequence[Mapping[str, Any]], key: str, title: st
 
 COLOURS = {"image": "#D9D9D9", "convolution": "#8FC1E3", "pooling": "#EE9A72", "upsampling": "#6FC7A8",
            "join": "#BDBDBD", "output": "white"}
-TALLEST, BETWEEN, DROP, LABEL = 2.6, 0.24, 1.25, 0.18                       # inches
+TALLEST, BETWEEN, DROP, LABEL, LETTER = 2.6, 0.24, 1.25, 0.18, 0.065       # inches
 TIP = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
 SMALL = 9
 
@@ -153,18 +153,19 @@ def model_diagram(diagram: Diagram, descending: bool = False) -> Figure:
     from matplotlib.patches import Patch, Rectangle
 
     boxes, alone = map_boxes(diagram, descending)
+    names = [_name(map_) for map_ in diagram.maps]
     top = max(box.y + box.height / 2 for box in boxes)
-    bottom = min(box.y - box.height / 2 - (1.9 if single else 0.3) for box, single in zip(boxes, alone))
+    bottom = min(box.y - box.height / 2 - (LETTER * len(name) if single else 0.3)
+                 for box, name, single in zip(boxes, names, alone))
     tracks = {} if descending else _tracks(diagram)
     top += 0.6 + 0.2 * max(tracks.values(), default=0)
     figure = new_figure(max(7.5, boxes[-1].x + boxes[-1].width / 2 + 0.5), top - bottom + 0.4)      # the legend is 7 wide
     ax = figure.subplots()
-    for map_, box, single in zip(diagram.maps, boxes, alone):
+    for map_, name, box, single in zip(diagram.maps, names, boxes, alone):
         corner = box.x - box.width / 2, box.y - box.height / 2
         ax.add_patch(Rectangle(corner, box.width, box.height, facecolor=COLOURS[map_.kind], edgecolor="0.25", zorder=3))
-        channels, height, width = map_.shape
-        ax.text(box.x, box.y + box.height / 2 + 0.04, f"{channels}", ha="center", va="bottom", fontsize=SMALL, zorder=4)
-        ax.text(box.x, box.y - box.height / 2 - 0.06, f"{map_.name}  {height} x {width}", ha="center", va="top",
+        ax.text(box.x, box.y + box.height / 2 + 0.04, str(map_.shape[0]), ha="center", va="bottom", fontsize=SMALL, zorder=4)
+        ax.text(box.x, box.y - box.height / 2 - 0.06, name, ha="center", va="top",
                 rotation=90 if single else 0, fontsize=SMALL - 1, zorder=4,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5})
     for arrow in diagram.arrows:
@@ -191,8 +192,8 @@ def map_boxes(diagram: Diagram, descending: bool) -> tuple[list[Box], list[bool]
     sizes = [(max(0.08, 0.02 * map_.shape[0]**0.5), max(0.1, TALLEST * map_.shape[1] / tallest)) for map_ in diagram.maps]
     boxes, alone, x = [Box(0, 0, 0, 0)] * len(sizes), [True] * len(sizes), 0.0
     for _, members in sorted(columns.items()):
-        texts = [f"{diagram.maps[k].name}  {diagram.maps[k].shape[1:]}" for k in members]
-        width = max([sizes[k][0] for k in members] + [0.06 * len(text) for text in texts if len(members) > 1])
+        width = max([sizes[k][0] for k in members]
+                    + [LETTER * len(_name(diagram.maps[k])) for k in members if len(members) > 1])
         heights = [sizes[k][1] + 0.5 for k in members]                   # with room for what is written
         middle = [diagram.maps[k].lane for k in members].index(0)
         for n, k in enumerate(members):
@@ -203,6 +204,11 @@ def map_boxes(diagram: Diagram, descending: bool) -> tuple[list[Box], list[bool]
             alone[k] = len(members) == 1
         x += width + BETWEEN
     return boxes, alone
+
+
+def _name(map_: Map) -> str:
+    """The layer, and the size of what it makes."""
+    return f"{map_.name}  {map_.shape[1]} x {map_.shape[2]}"
 
 
 def _tracks(diagram: Diagram) -> dict[Arrow, int]:

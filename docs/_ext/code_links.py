@@ -19,9 +19,11 @@ class CodeLinks(SphinxPostTransform):
     default_priority = 400
 
     def run(self, **_) -> None:
+        objects = self.env.domains.python_domain.objects
+        self.here = {name.rpartition(".")[2] for name, found in objects.items() if found.docname == self.env.docname}
         for node in list(self.document.findall(nodes.literal)):
             place = None if _is_within_a_link(node) else self.place_of(node.astext().strip())
-            if place and place[0] != self.env.docname:
+            if place:
                 link = make_refnode(self.app.builder, self.env.docname, *place, node.deepcopy())
                 node.replace_self(link)
 
@@ -53,6 +55,8 @@ class CodeLinks(SphinxPostTransform):
 
     def _object(self, name: str) -> tuple[str, str] | None:
         domain = self.env.domains.python_domain
+        if name in self.here:
+            return None                                       # the reader is there already
         for prefix in PREFIXES:
             if prefix + name in domain.objects:
                 found = domain.objects[prefix + name]

@@ -53,12 +53,12 @@ def _what_runs(op: type[Op]) -> str:
 
 def _kernel(kernel, ways: str) -> str:
     more = helpers(kernel)
-    title = f"{ways.capitalize()}: ``{kernel.__name__}`` of ``{file_of(kernel.__module__)}``"
+    title = f"{ways.capitalize()}: *{escape(kernel.__name__)}* of ``{file_of(kernel.__module__)}``"
     parts = [f".. rubric:: {title}\n", code(source(kernel))]
     if more:
         names = ", ".join(part.__name__ for part in more)
         parts.append(folded(f"what it calls: {names}", "\n".join(code(source(part)) for part in more)))
-    elsewhere = [f"{', '.join(f'``{name}``' for name in names)} of ``{file_of(module)}``"
+    elsewhere = [f"{', '.join(f'*{escape(name)}*' for name in names)} of ``{file_of(module)}``"
                  for module, names in borrowed(kernel, *more).items()]
     return "\n".join([*parts, f"From elsewhere it calls {'; '.join(elsewhere)}.\n" if elsewhere else ""])
 
