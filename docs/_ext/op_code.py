@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from textwrap import dedent
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ def body(function: Any) -> Callable[..., Any]:
 
 
 def source(function: Any) -> str:
+    """As it stands in its file, its first line at the margin."""
     return dedent(inspect.getsource(body(function)))
 
 
@@ -36,6 +37,7 @@ def names_in(code: CodeType) -> list[str]:
 
 
 def is_function(value: Any) -> bool:
+    """Is it a function or a kernel?"""
     return inspect.isfunction(body(value)) if callable(value) and not inspect.isclass(value) else False
 
 
@@ -118,7 +120,6 @@ def noting(seen: list[Any]) -> Iterator[None]:
             setattr(module, name, value)
 
 
-def file_of(module: ModuleType | str) -> str:
+def file_of(module: str) -> str:
     """tinyseg.kernels.conv -> kernels/conv.py"""
-    name = module if isinstance(module, str) else module.__name__
-    return name.removeprefix("tinyseg.").replace(".", "/") + ".py"
+    return module.removeprefix("tinyseg.").replace(".", "/") + ".py"

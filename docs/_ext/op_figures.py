@@ -65,27 +65,28 @@ def _curve(op: type[Op], sample: Sample) -> Figure:
 
 def _arrays(inputs: list[tuple[str, np.ndarray]], outputs: list[tuple[str, np.ndarray]]) -> Figure:
     """Arrays side by side, an arrow between what goes in and what comes out."""
-    panels = [(_title(name, array), _sheet(array)) for name, array in [*inputs, *outputs]]
-    widths = [max(sheet.shape[1] * CELL, 0.11 * len(title)) for title, sheet in panels]
-    height = max(sheet.shape[0] for _, sheet in panels) * CELL
+    panels = [(_title(name, array), _sheet(array), np.asarray(array).dtype.kind == "f") for name, array in [*inputs, *outputs]]
+    widths = [max(sheet.shape[1] * CELL, 0.11 * len(title)) for title, sheet, _ in panels]
+    height = max(sheet.shape[0] for _, sheet, _ in panels) * CELL
     figure = Figure(figsize=(sum(widths) + GAP * len(widths), height + 0.6), facecolor="white")
     left = GAP / 2
-    for k, ((title, sheet), width) in enumerate(zip(panels, widths)):
+    for k, ((title, sheet, is_float), width) in enumerate(zip(panels, widths)):
         if k == len(inputs):
             figure.text((left - GAP / 2) / figure.get_figwidth(), height / 2 / figure.get_figheight(), "→", fontsize=24,
                         ha="center", va="center")
         rows, columns = sheet.shape
         box = np.array([left, height - rows * CELL + 0.1, columns * CELL, rows * CELL])
         ax = figure.add_axes(tuple(box / np.tile(figure.get_size_inches(), 2)))
-        _draw(ax, sheet)
+        _draw(ax, sheet, is_float)
         ax.set_title(title, fontsize=FONT - 2, loc="left", fontfamily="monospace")
         left += width + GAP
     return figure
 
 
-def _draw(ax, sheet: np.ndarray) -> None:
+def _draw(ax, sheet: np.ndarray, is_float: bool) -> None:
+    """Colours for signs; none for labels and indices."""
     scale = np.nanmax(abs(sheet), initial=1e-9)
-    ax.imshow(sheet, cmap=COLOURS, vmin=-1.6 * scale, vmax=1.6 * scale, aspect="auto")
+    ax.imshow(sheet if is_float else 0 * sheet, cmap=COLOURS, vmin=-1.6 * scale, vmax=1.6 * scale, aspect="auto")
     for (i, j), value in np.ndenumerate(sheet):
         ax.text(j, i, number(round(value, 1 if scale < 100 else 0)), ha="center", va="center", fontsize=9)
         if not np.isnan(value):

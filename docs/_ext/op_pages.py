@@ -46,14 +46,19 @@ def _what_runs(op: type[Op]) -> str:
     parts = [f".. rubric:: What runs: ``{file_of(op.__module__)}``\n",
              *(code(source(part)) for part in (op.forward, op.backward, *others))]
     ran = kernels(op)
-    for kernel in [*ran["forward"], *(k for k in ran["backward"] if k not in ran["forward"])]:
-        parts.append(_kernel(kernel, " and ".join(way for way, seen in ran.items() if kernel in seen)))
+    ways = {kernel: " and ".join(way for way, seen in ran.items() if kernel in seen)
+            for seen in ran.values() for kernel in seen}
+    shown = list(ways)
+    for kernel, way in ways.items():
+        more = [part for part in helpers(kernel) if part not in shown]
+        shown += more
+        parts.append(_kernel(kernel, way, more))
     return block("container:: half", "\n".join(parts))
 
 
-def _kernel(kernel, ways: str) -> str:
-    more = helpers(kernel)
-    title = f"{ways.capitalize()}: *{escape(kernel.__name__)}* of ``{file_of(kernel.__module__)}``"
+def _kernel(kernel, way: str, more: list) -> str:
+    """A kernel that forward or backward runs, with those of its helpers that no kernel before it has shown."""
+    title = f"{way.capitalize()}: *{escape(kernel.__name__)}* of ``{file_of(kernel.__module__)}``"
     parts = [f".. rubric:: {title}\n", code(source(kernel))]
     if more:
         names = ", ".join(part.__name__ for part in more)
