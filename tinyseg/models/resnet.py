@@ -56,10 +56,11 @@ class ResNet(Encoder):
             setattr(self, f"layer{i}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
+        head = nn.Linear(channels[-1], num_classes) if num_classes else nn.Identity()
         if cifar:
-            self.linear = nn.Linear(channels[-1], num_classes)
+            self.linear = head
         else:
-            self.fc = nn.Linear(channels[-1], num_classes)
+            self.fc = head
         he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

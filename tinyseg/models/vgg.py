@@ -54,9 +54,11 @@ class VGG(Encoder):
             self.features.append(pool)
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Sequential(nn.Linear(7 * 7 * 8 * width, 64 * width), nn.ReLU(), nn.Dropout(0.5),
-                                        nn.Linear(64 * width, 64 * width), nn.ReLU(), nn.Dropout(0.5),
-                                        nn.Linear(64 * width, num_classes))
+        self.classifier = nn.Sequential()
+        if num_classes:
+            self.classifier = nn.Sequential(nn.Linear(7 * 7 * 8 * width, 64 * width), nn.ReLU(), nn.Dropout(0.5),
+                                            nn.Linear(64 * width, 64 * width), nn.ReLU(), nn.Dropout(0.5),
+                                            nn.Linear(64 * width, num_classes))
         he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
