@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+from course.schema import validate
 
 import tinyseg.functional as F
 from tinyseg.course.testing import close, gradients
@@ -74,3 +75,16 @@ def test_objects_are_not_sent():
     for value in (np.array([print], dtype=object), print, {1, 2}):
         with pytest.raises(TypeError, match="expected"):
             pack({}, value)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"score": "8"}, "score is '8', no number"), ({"score": True}, "score is True, no number"), ({"points": 8}, "has points"),
+    ({"visibility": "secret"}, "visibility is 'secret'"), ({"tests": {}}, "tests is {}, no array"),
+    ({"tests": [{"score": 1, "max_score": 2, "status": "passed"}]}, r"tests\[0\] lacks name"),
+    ({"tests": [{"score": 1, "max_score": 2, "status": "ok", "name": "a"}]}, r"tests\[0\].status is 'ok'"),
+    ({"leaderboard": [{"name": "mIoU", "value": None}]}, "value is None, no number or string")])
+def test_the_schema_refuses(change, message):
+    right = {"score": 8, "tests": [], "leaderboard": [{"name": "mIoU", "value": 0.5}]}
+    validate(right)
+    with pytest.raises(AssertionError, match=message):
+        validate(right | change)
