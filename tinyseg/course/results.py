@@ -125,7 +125,7 @@ td {{ padding: .3rem .6rem; vertical-align: top }}
 td:nth-child(1) {{ width: 2rem }} td:nth-child(2) {{ width: 28% }} td:nth-child(3) {{ width: 3rem; white-space: nowrap }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font: 13px/1.6 ui-monospace, monospace }}
 @media (max-width: 45rem) {{
-  table, tbody {{ display: block }} tr {{ display: grid; grid-template-columns: 2rem 1fr auto }}
+  h1, h1 b, table, tbody {{ display: block }} tr {{ display: grid; grid-template-columns: 2rem 1fr auto }}
   td:nth-child(n) {{ width: auto; padding: .3rem }} td:last-child {{ grid-column: 2 / -1 }}
   .passed td:last-child {{ display: none }}
 }}
