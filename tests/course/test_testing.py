@@ -19,7 +19,8 @@ X = np.arange(1.0, 25.0).reshape(1, 2, 3, 4)
     (X.astype(int), "y is int64, expected float64"), (np.where(X > 5, np.nan, X), "19 of 24 entries are NaN"),
     (-X, "sign: "), (X / 4, "y is 0.25 times the right one \\(1/4\\)"), (X[..., ::-1, ::-1], "turned by 180°"),
     (X * (X < 21), "wrong, all in .*last row"), (X + 1, "y is what comes out if one is added"),
-    (X * np.array([1.0, 1, 1, 2]), "2 times what it should be in the last column")])
+    (X * np.array([1.0, 1, 1, 2]), "2 times what it should be in the last column"),
+    (np.cos(X**2), "unclassified: no known pattern; result / expected lies between")])
 def test_close_says_what_is_wrong(value, message):
     with pytest.raises(AssertionError, match=message):
         close(value, X, "y", {"one is added": X + 1, "nothing is done": X})
