@@ -70,3 +70,10 @@ def test_pyplot_and_backend_are_left_alone(tmp_path):
     before = state()
     plots.save(plots.curves(HISTORY), tmp_path / "a.png")
     assert state() == before
+
+
+def test_the_style_of_slides_is_one():
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(plots.SLIDE)
+        assert matplotlib.rcParams["font.size"] >= 12
+        assert len(set(matplotlib.rcParams["axes.prop_cycle"].by_key()["color"])) == 6
