@@ -80,8 +80,8 @@ for step in range(300):
 # ---------------------------------
 # An image that the network has not seen, mirrored at its border, so that every pixel has a window.
 #
-# **See:** most of it is right, but the mask is frayed and freckled.  Each pixel is classified by itself: the network is
-# never told, and cannot learn, that a mask has large connected parts.
+# **See:** most of it is right, but outlines are frayed, and there are holes and stray pixels.  Each pixel is classified
+# by itself: the network is never told, and cannot learn, that a mask has large connected parts.
 image, mask = ts.data.Scenes(length=9, size=(64, 88), num_classes=CLASSES, split="test").read(7)
 x = ts.functional.pad(normalize(image)[None], (MIDDLE, WINDOW - 1 - MIDDLE) * 2, mode="reflect")
 scores = sliding_window(classifier, x, WINDOW)                             # (1, 4, 64, 88)
@@ -89,8 +89,7 @@ prediction = scores.numpy()[0].argmax(axis=0).astype(np.uint8)             # (64
 
 confusion = ts.metrics.ConfusionMatrix(CLASSES)
 confusion.update(prediction, mask)
-figure = plt.figure(figsize=(13, 4))
-plots.draw_row(figure, [
+plots.draw_row(plt.figure(figsize=(13, 3.3)), [
     plots.Panel("an unseen image", image), plots.Panel("its mask", colorize(mask)),
     plots.Panel(f"prediction: mIoU {confusion.mean_iou:.2f}", colorize(prediction)),
     plots.Panel("wrong pixels", plots.error_map(prediction, mask))])

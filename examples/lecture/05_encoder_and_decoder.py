@@ -124,5 +124,5 @@ print(f"mIoU of the labels {learned:.2f}, of the upsampled scores {better:.2f}")
 assert (blocks == target[0])[target[0] != VOID].mean() > 0.98 and learned < better < 0.9
 
 # %%
-# **Try:** ``tinyseg summary segnet`` for all layers.  A fourth pooling in the encoder: does it still learn its mask by
+# **Try:** ``tinyseg summary segnet`` for all layers.  A fifth pooling in the encoder: does it still learn its mask by
 # heart?  Which of the scores' upsamplings of the next script is best here?
