@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyseg as ts
 from tinyseg import nn, plots
-from tinyseg.data.palette import VOID, colorize
+from tinyseg.data.palette import OKABE_ITO, VOID, colorize
 from tinyseg.data.transforms import normalize
 from tinyseg.models.patch_classifier import sliding_window
 from tinyseg.models.summary import layer_rows
@@ -90,8 +90,8 @@ prediction = scores.numpy()[0].argmax(axis=0).astype(np.uint8)             # (64
 confusion = ts.metrics.ConfusionMatrix(CLASSES)
 confusion.update(prediction, mask)
 plots.draw_row(plt.figure(figsize=(13, 3.3)), [
-    plots.Panel("an unseen image", image), plots.Panel("its mask", colorize(mask)),
-    plots.Panel(f"prediction: mIoU {confusion.mean_iou:.2f}", colorize(prediction)),
+    plots.Panel("an unseen image", image), plots.Panel("its mask", colorize(mask, OKABE_ITO)),
+    plots.Panel(f"prediction: mIoU {confusion.mean_iou:.2f}", colorize(prediction, OKABE_ITO)),
     plots.Panel("wrong pixels", plots.error_map(prediction, mask))])
 plt.show()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyseg as ts
 from tinyseg import nn, plots
-from tinyseg.data.palette import VOID, colorize
+from tinyseg.data.palette import OKABE_ITO, VOID, colorize
 from tinyseg.data.transforms import normalize
 from tinyseg.models.blocks import ConvNormReLU
 from tinyseg.models.summary import layer_rows
@@ -81,8 +81,8 @@ def mean_iou(prediction):
 best = {stride: enlarged(F.avg_pool2d(one_hot, stride).numpy().argmax(axis=0)) for stride in (4, 8, 16, 32)}
 bounds = [mean_iou(labels) for labels in best.values()]
 assert bounds == sorted(bounds, reverse=True) and bounds[0] > 0.95 and bounds[-1] < 0.6
-plots.draw_row(plt.figure(figsize=(13, 2.9)), [plots.Panel("mask", colorize(mask))] + [
-    plots.Panel(f"stride {stride}: mIoU {bound:.2f}", colorize(labels))
+plots.draw_row(plt.figure(figsize=(13, 2.9)), [plots.Panel("mask", colorize(mask, OKABE_ITO))] + [
+    plots.Panel(f"stride {stride}: mIoU {bound:.2f}", colorize(labels, OKABE_ITO))
     for (stride, labels), bound in zip(best.items(), bounds)])
 plt.show()
 
@@ -116,9 +116,9 @@ blocks = scores.numpy()[0].argmax(axis=0)                                  # (6,
 smooth = F.interpolate(scores, scale_factor=16, mode="bilinear").numpy()[0].argmax(axis=0).astype(np.uint8)
 learned, better = mean_iou(enlarged(blocks)), mean_iou(smooth)
 plots.draw_row(plt.figure(figsize=(13, 3.2)), [
-    plots.Panel("image", image), plots.Panel("mask", colorize(mask)),
-    plots.Panel(f"labels, 6 x 8: mIoU {learned:.2f}", colorize(enlarged(blocks))),
-    plots.Panel(f"scores upsampled: {better:.2f}", colorize(smooth))])
+    plots.Panel("image", image), plots.Panel("mask", colorize(mask, OKABE_ITO)),
+    plots.Panel(f"labels, 6 x 8: mIoU {learned:.2f}", colorize(enlarged(blocks), OKABE_ITO)),
+    plots.Panel(f"scores upsampled: {better:.2f}", colorize(smooth, OKABE_ITO))])
 plt.show()
 print(f"mIoU of the labels {learned:.2f}, of the upsampled scores {better:.2f}")
 assert (blocks == target[0])[target[0] != VOID].mean() > 0.98 and learned < better < 0.9

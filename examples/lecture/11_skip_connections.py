@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyseg as ts
 from tinyseg import plots
-from tinyseg.data.palette import colorize
+from tinyseg.data.palette import OKABE_ITO, colorize
 from tinyseg.data.transforms import normalize
 from tinyseg.inference import evaluate, predict
 from tinyseg.models.upsampling import join
@@ -78,8 +78,8 @@ for skip, result in figures.items():
 # outlines.
 image, mask = test_set.read(3)
 plots.draw_row(plt.figure(figsize=(13, 3.4)), [
-    plots.Panel("an unseen image", image), plots.Panel("its mask", colorize(mask)),
-    *(plots.Panel(f"skip: {skip}", colorize(predict(model, image))) for skip, model in models.items())])
+    plots.Panel("an unseen image", image), plots.Panel("its mask", colorize(mask, OKABE_ITO)),
+    *(plots.Panel(f"skip: {skip}", colorize(predict(model, image), OKABE_ITO)) for skip, model in models.items())])
 plt.show()
 
 # %%
