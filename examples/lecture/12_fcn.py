@@ -57,7 +57,7 @@ plt.show()
 # -------------------------
 # Now networks: an encoder of width 8 (VGG with 11 layers), and the decoders of FCN, whose upsampling we hold fixed, at
 # bilinear interpolation.  Each learns one image by heart, so that what it gets wrong in the end is not for want of data.
-STEPS = 120
+STEPS = 90
 SETTINGS = {"width": 8, "encoder": "vgg11_bn", "learn_upsampling": False}
 image, mask = scenes.read(5)
 models = {}

@@ -60,7 +60,7 @@ assert 60 < (values * 32) / (windows * 2) <= 64
 # --------------------
 # Three small SegNets learn the same eight images in as many steps.  One unpools; the decoders of the others upsample by
 # a rule, "nearest" or "bilinear", and get nothing from the encoder but its last features, two by two pixels of them.
-STEPS = 120
+STEPS = 100
 losses, models = {}, {}
 for upsampling in ("max_unpool", "nearest", "bilinear"):
     ts.manual_seed(0)

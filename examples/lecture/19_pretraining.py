@@ -36,7 +36,7 @@ def cut_outs(scenes):
     return pairs
 
 
-scenes = ts.data.Scenes(length=900, size=64, num_classes=6, seed=1)
+scenes = ts.data.Scenes(length=700, size=64, num_classes=6, seed=1)
 labelled = cut_outs(scenes)
 
 # %%
@@ -69,7 +69,7 @@ assert right > 2 / 6
 # A DeepLab on the same kind of encoder is trained on eight images with masks.  Twice its encoder stays as it is, and
 # only the layer that makes scores of its features is trained: that shows what the features are worth.  Twice all of it
 # is trained.  And each time the encoder comes with random weights, or with those of the classifier.
-few, test_set = ts.data.Scenes(8, size=64, num_classes=6), ts.data.Scenes(40, size=64, num_classes=6, split="test")
+few, test_set = ts.data.Scenes(8, size=64, num_classes=6), ts.data.Scenes(30, size=64, num_classes=6, split="test")
 
 
 def learn(pretrained, frozen, epochs=20):
