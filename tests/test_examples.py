@@ -38,3 +38,8 @@ def test_the_lectures_scripts_are_short_and_in_cells(path):
     assert "Try" in cells[-1]
     assert re.search(r"\bassert|^\s*(np\.testing\.)?assert_\w+\(", text, re.M), "claims are asserted"
     assert text.count("plt.show()") >= 1
+
+
+def test_the_examples_that_the_lectures_table_names_are_there():
+    named = re.findall(r"examples/[\w/]+\.py", (ROOT / "docs" / "lecture.md").read_text(encoding="utf-8"))
+    assert {ROOT / name for name in named} <= set(EXAMPLES) and {ROOT / name for name in named} >= set(LECTURE)

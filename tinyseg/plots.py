@@ -24,8 +24,7 @@ BLUE, VERMILION = "#0072B2", "#D55E00"   # told apart by colour-blind readers to
 SLIDE: dict[str, Any] = {                # for plt.style.use: legible from the last row
     "font.size": 15, "axes.titlesize": 16, "figure.titlesize": 19, "figure.figsize": (12, 5),
     "figure.constrained_layout.use": True, "figure.constrained_layout.h_pad": 0.12,
-    "image.interpolation": "nearest", "image.cmap": "cividis",
-    "lines.linewidth": 3, "lines.markersize": 9, "grid.color": "0.9",
+    "image.interpolation": "nearest", "image.cmap": "cividis", "lines.linewidth": 3, "lines.markersize": 9, "grid.color": "0.9",
     "axes.prop_cycle": f"cycler('color', ['{BLUE}', '{VERMILION}', '#009E73', '#E69F00', '#CC79A7', '#000000'])",
 }
 RIGHT_COLOUR, WRONG_COLOUR, VOID_COLOUR = (225, 225, 225), (213, 94, 0), (255, 255, 255)

@@ -1,4 +1,7 @@
-"""Steps as pictures: a sheet of all frames, a figure for each, a GIF.  Drawn with Pillow, a frame in a few milliseconds."""
+"""Steps as pictures: a sheet of all frames, a figure for each, an animated GIF.
+
+Drawn with Pillow, a frame in a few milliseconds.
+"""
 from __future__ import annotations
 
 import math
