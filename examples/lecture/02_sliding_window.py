@@ -89,10 +89,9 @@ prediction = scores.numpy()[0].argmax(axis=0).astype(np.uint8)             # (64
 
 confusion = ts.metrics.ConfusionMatrix(CLASSES)
 confusion.update(prediction, mask)
-plots.draw_row(plt.figure(figsize=(13, 3.3)), [
-    plots.Panel("an unseen image", image), plots.Panel("its mask", colorize(mask, OKABE_ITO)),
-    plots.Panel(f"prediction: mIoU {confusion.mean_iou:.2f}", colorize(prediction, OKABE_ITO)),
-    plots.Panel("wrong pixels", plots.error_map(prediction, mask))])
+plots.slide(f"Classified window by window: mean IoU {confusion.mean_iou:.2f}", [[
+    ("an unseen image", image), ("its mask", colorize(mask, OKABE_ITO)), ("prediction", colorize(prediction, OKABE_ITO)),
+    ("where it is wrong", plots.error_map(prediction, mask))]], plots.class_legend(scenes.classes, OKABE_ITO))
 plt.show()
 
 

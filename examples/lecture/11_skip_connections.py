@@ -77,9 +77,9 @@ for skip, result in figures.items():
 # **See:** one of those scenes.  Without skips the network finds the objects, as blobs; with them, it finds their
 # outlines.
 image, mask = test_set.read(3)
-plots.draw_row(plt.figure(figsize=(13, 3.4)), [
-    plots.Panel("an unseen image", image), plots.Panel("its mask", colorize(mask, OKABE_ITO)),
-    *(plots.Panel(f"skip: {skip}", colorize(predict(model, image), OKABE_ITO)) for skip, model in models.items())])
+pictures = [("an unseen image", image), ("its mask", colorize(mask, OKABE_ITO))]
+pictures += [(f"skip: {skip}", colorize(predict(model, image), OKABE_ITO)) for skip, model in models.items()]
+plots.slide(f"After {STEPS} steps", [pictures], plots.class_legend(test_set.classes, OKABE_ITO))
 plt.show()
 
 # %%
@@ -114,12 +114,13 @@ assert all(values.shape == (6, 64, 64) for values in maps.values())
 # %%
 # **See:** the six channels from each; a pixel of the concatenation is a column of twelve numbers, one from each map.
 # Above there is all the detail and little meaning; below it is coarser, and has been through the whole network.
-figure, axes = plt.subplots(2, 6, figsize=(13, 5))
+figure, axes = plt.subplots(2, 6, figsize=(13, 5.5))
 for row, (name, values) in zip(axes, maps.items()):
     for channel, (ax, plane) in enumerate(zip(row, values)):
         ax.imshow(plane, cmap="gray")
         ax.set(title=f"channel {channel + 1}", xticks=[], yticks=[])
     row[0].set_ylabel(name)
+figure.suptitle("What a concatenation joins, at the finest level")
 plt.show()
 
 # %%
