@@ -74,8 +74,8 @@ for skip, result in figures.items():
           f"within 3 pixels of a boundary {result.boundary.mean_iou:.2f}")
 
 # %%
-# **See:** one of those scenes.  Without skips the network finds the objects, as blobs; with them, it finds their
-# outlines.
+# **See:** one of those scenes, after so short a training.  Without skips the objects are one blob; with them, outlines
+# begin to show.
 image, mask = test_set.read(3)
 pictures = [("an unseen image", image), ("its mask", colorize(mask, OKABE_ITO))]
 pictures += [(f"skip: {skip}", colorize(predict(model, image), OKABE_ITO)) for skip, model in models.items()]
@@ -84,7 +84,7 @@ plt.show()
 
 # %%
 # **See:** the mean IoU of each, on all pixels and near boundaries.  Both skips are well ahead of none.  Which of the two
-# is the better one, so short a training does not tell: another seed may turn it round.
+# is the better one does not show here: another seed may turn it round.
 figure, ax = plt.subplots(figsize=(11, 4.6))
 for offset, (name, score) in enumerate([("all pixels", lambda e: e.confusion.mean_iou),
                                         ("within 3 pixels of a boundary", lambda e: e.boundary.mean_iou)]):
