@@ -122,6 +122,18 @@ def test_backward_through_the_small_net_is_backward():
     assert abs(x.grad).min() == 0 < abs(x.grad).max() and abs(w.grad).max() > 0.01, "a net worth looking at"
 
 
+def test_an_arrow_over_several_columns_meets_no_box():
+    x, w = (Tensor([[2.0]], requires_grad=True) for _ in range(2))
+    a = x * w
+    graph = steps.backward(((a.exp() + x.exp()).log() - a).sum(), x=x, w=w)[0]["Graph"]
+    boxes = {(node.column, node.row) for node in graph.nodes}
+    assert len(boxes) == len(graph.nodes)
+    long = [(graph.nodes[a], graph.nodes[b]) for a, b in graph.edges if graph.nodes[b].column - graph.nodes[a].column > 1]
+    assert [(a.name, b.name) for a, b in long] == [("exp 2", "add"), ("mul", "sub")]
+    for a, b in long:
+        assert a.row == b.row and not any((column, a.row) in boxes for column in range(a.column + 1, b.column))
+
+
 def test_backward_visits_each_node_once_and_adds_up_what_arrives():
     x, y = Tensor([2.0, 3.0], requires_grad=True), Tensor([5.0], requires_grad=True)
     z = x * y
