@@ -115,9 +115,8 @@ for name, values in ious.items():
     print(f"{name:12} {values[0]:12.2f} {values[1]:15.2f} {values[2]:15.2f}")
 
 # %%
-# **See:** noise; one image known by heart and nonsense elsewhere; and something that has learnt to see, the same on
-# both images.  That it is not perfect is a matter of time: ``tinyseg demo`` trains a wider network on more and larger
-# images, and draws this picture of it.
+# **See:** noise; one image known by heart, and nonsense elsewhere; and a network that has begun to see, on both images.
+# ``tinyseg demo`` draws this picture of a wider network, trained for longer on more and larger images.
 plots.slide("The assignment", rows, plots.class_legend(train_set.classes, OKABE_ITO))
 plt.show()
 assert ious["overfitted"][0] > 0.95                        # its own image
