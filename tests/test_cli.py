@@ -143,6 +143,13 @@ def test_summary_of_a_name_and_of_a_checkpoint(run, capsys):
     assert "(1, 3, 128, 128)" in capsys.readouterr().out
 
 
+def test_summary_draws_the_model(tmp_path):
+    picture = tmp_path / "unet.png"
+    assert main(["summary", "unet", "--width", "4", "--depth", "1", "--picture", str(picture)]) == 0
+    with Image.open(picture) as image:
+        assert image.format == "PNG" and min(image.size) > 500
+
+
 def test_gradcheck_of_named_ops(capsys):
     assert main(["gradcheck", "relu", "add"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["op", "relu", "add"]

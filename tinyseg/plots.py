@@ -1,4 +1,4 @@
-"""Pictures: training curves, and grids of images, masks and predictions with a legend.
+"""Pictures: training curves, grids of images, masks and predictions with a legend, and models as their feature maps.
 
 Figures are made without pyplot, so the caller's matplotlib backend and open figures are left alone.
 """
@@ -12,6 +12,7 @@ import numpy as np
 
 from .data.palette import VOID
 from .files import replacing
+from .models.diagram import Arrow, Diagram, Map
 
 if TYPE_CHECKING:                        # matplotlib takes half a second to import
     from matplotlib.axes import Axes
@@ -148,6 +149,120 @@ def draw_curves(ax: Axes, rows: Sequence[Mapping[str, Any]], key: str, title: st
     ax.set_ylim(0, top)
     ax.grid(color="0.9")
     ax.legend(fontsize=FONT - 1)
+
+
+# Models ---------------------------------------------------------------------------------------------------------------
+
+COLOURS = {"image": "#D9D9D9", "convolution": "#8FC1E3", "pooling": "#EE9A72", "upsampling": "#6FC7A8",
+           "join": "#BDBDBD", "output": "white"}
+TALLEST, BETWEEN, DROP, LABEL, LETTER = 2.6, 0.24, 1.25, 0.18, 0.065       # inches
+TIP = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
+SMALL = 9
+
+
+class Box(NamedTuple):
+    """Where a map stands, in inches: its middle, and its size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def model_diagram(diagram: Diagram, descending: bool = False) -> Figure:
+    """A model's feature maps from left to right: height by resolution, width by channels, skips as arrows.
+
+    descending: draw each level below the one that it was pooled from, as U-Net's figure does.
+
+    >>> from tinyseg.models import UNet
+    >>> from tinyseg.models.diagram import diagram
+    >>> figure = model_diagram(diagram(UNet(2, width=4, depth=1), (1, 3, 32, 32)), descending=True)
+    """
+    from matplotlib.patches import Patch, Rectangle
+
+    boxes, alone = map_boxes(diagram, descending)
+    names = [_name(map_) for map_ in diagram.maps]
+    top = max(box.y + box.height / 2 for box in boxes)
+    bottom = min(box.y - box.height / 2 - (LETTER * len(name) if single else 0.3)
+                 for box, name, single in zip(boxes, names, alone))
+    tracks = {} if descending else _tracks(diagram)
+    top += 0.6 + 0.2 * max(tracks.values(), default=0)
+    figure = new_figure(max(7.5, boxes[-1].x + boxes[-1].width / 2 + 0.5), top - bottom + 0.4)      # the legend is 7 wide
+    ax = figure.subplots()
+    for map_, name, box, single in zip(diagram.maps, names, boxes, alone):
+        corner = box.x - box.width / 2, box.y - box.height / 2
+        ax.add_patch(Rectangle(corner, box.width, box.height, facecolor=COLOURS[map_.kind], edgecolor="0.25", zorder=3))
+        ax.text(box.x, box.y + box.height / 2 + 0.04, str(map_.shape[0]), ha="center", va="bottom", fontsize=SMALL, zorder=4)
+        ax.text(box.x, box.y - box.height / 2 - 0.06, name, ha="center", va="top",
+                rotation=90 if single else 0, fontsize=SMALL - 1, zorder=4,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5})
+    for arrow in diagram.arrows:
+        is_far = diagram.maps[arrow.end].column > diagram.maps[arrow.start].column + 1
+        line = {"color": "0.45" if is_far else "0.1", "linewidth": 1.5, "linestyle": ":" if arrow.indices else "-"}
+        if arrow in tracks:
+            _draw_over(ax, boxes, arrow, tracks[arrow], line)
+        else:
+            _draw_straight(ax, boxes[arrow.start], boxes[arrow.end], is_far, line)
+    kinds = [kind for kind in COLOURS if any(map_.kind == kind for map_ in diagram.maps)]
+    figure.legend(handles=[Patch(facecolor=COLOURS[kind], edgecolor="0.25", label=kind) for kind in kinds],
+                  loc="outside lower center", ncols=len(kinds), fontsize=FONT, frameon=False)
+    ax.set(xlim=(-0.3, boxes[-1].x + boxes[-1].width / 2 + 0.2), ylim=(bottom, top), aspect="equal")
+    ax.set_axis_off()
+    return figure
+
+
+def map_boxes(diagram: Diagram, descending: bool) -> tuple[list[Box], list[bool]]:
+    """The box of each map, and whether it is alone in its column: then there is room for its name below it."""
+    columns: dict[int, list[int]] = {}
+    for k in sorted(range(len(diagram.maps)), key=lambda k: diagram.maps[k].lane):
+        columns.setdefault(diagram.maps[k].column, []).append(k)
+    tallest = max(map_.shape[1] for map_ in diagram.maps)
+    sizes = [(max(0.08, 0.02 * map_.shape[0]**0.5), max(0.1, TALLEST * map_.shape[1] / tallest)) for map_ in diagram.maps]
+    boxes, alone, x = [Box(0, 0, 0, 0)] * len(sizes), [True] * len(sizes), 0.0
+    for _, members in sorted(columns.items()):
+        width = max([sizes[k][0] for k in members]
+                    + [LETTER * len(_name(diagram.maps[k])) for k in members if len(members) > 1])
+        heights = [sizes[k][1] + 0.5 for k in members]                   # with room for what is written
+        middle = [diagram.maps[k].lane for k in members].index(0)
+        for n, k in enumerate(members):
+            level = -DROP * diagram.maps[k].level if descending else 0.0
+            lower, upper = sorted((n, middle))
+            away = sum(heights[lower:upper + 1]) - (heights[lower] + heights[upper]) / 2
+            boxes[k] = Box(x + width / 2, level + (away if n > middle else -away), *sizes[k])
+            alone[k] = len(members) == 1
+        x += width + BETWEEN
+    return boxes, alone
+
+
+def _name(map_: Map) -> str:
+    """The layer, and the size of what it makes."""
+    return f"{map_.name}  {map_.shape[1]} x {map_.shape[2]}"
+
+
+def _tracks(diagram: Diagram) -> dict[Arrow, int]:
+    """Which arrows pass over other maps, and in which of the tracks above them, so that no two lie on each other."""
+    columns = {arrow: range(diagram.maps[arrow.start].column, diagram.maps[arrow.end].column) for arrow in diagram.arrows}
+    tracks: dict[Arrow, int] = {}
+    for arrow, passed in sorted(columns.items(), key=lambda item: len(item[1])):
+        in_one_lane = diagram.maps[arrow.start].lane == diagram.maps[arrow.end].lane
+        if len(passed) > 3 or len(passed) > 1 and in_one_lane:
+            tracks[arrow] = 1 + max((tracks[other] for other in tracks if set(columns[other]) & set(passed)), default=-1)
+    return tracks
+
+
+def _draw_over(ax: Axes, boxes: list[Box], arrow: Arrow, track: int, line: dict[str, Any]) -> None:
+    """Up, across, and down."""
+    start, end = boxes[arrow.start], boxes[arrow.end]
+    top = max(box.y + box.height / 2 for box in boxes if start.x <= box.x <= end.x) + 0.45 + 0.2 * track
+    ax.plot([start.x, start.x, end.x], [start.y + start.height / 2 + LABEL, top, top], **line, zorder=2)
+    ax.annotate("", (end.x, end.y + end.height / 2 + LABEL), (end.x, top), arrowprops={**line, **TIP}, zorder=2)
+
+
+def _draw_straight(ax: Axes, start: Box, end: Box, is_far: bool, line: dict[str, Any]) -> None:
+    """To the next map, or at one level to a later one: then behind those that are in the way, and higher than their arrows."""
+    higher = 0.3 * end.height if is_far and start.y == end.y else 0
+    ax.annotate("", (end.x - end.width / 2, end.y + higher), (start.x + start.width / 2, start.y + higher),
+                arrowprops={**line, **TIP}, zorder=2)
 
 
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 100) -> None:

@@ -14,6 +14,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--classes", type=int, default=21, help="number of classes (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("HEIGHT", "WIDTH"),
                         help="of the image (default: 128 128)")
+    parser.add_argument("--picture", metavar="PNG", help="also draw the feature maps, with all skips")
 
     parser = add_command(commands, "gradcheck", gradcheck, "check the gradients of all ops")
     parser.add_argument("ops", nargs="*", metavar="OP", help="names of ops (default: all that are registered)")
@@ -26,14 +27,22 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def summary(options: argparse.Namespace) -> int:
-    from ..models import MODELS
+    from ..files import require_writable
+    from ..models import MODELS, UNet
     from ..models.summary import summary
 
+    if options.picture:
+        require_writable(options.picture)
     if options.model in MODELS:
         model = build_model(options.model, options.classes, {name: getattr(options, name) for name, _, _ in MODEL_OPTIONS})
     else:
         model = load_checkpoint(options.model)[1].build()
-    print(summary(model, (1, getattr(model, "in_channels", 3), *options.size)))
+    shape = (1, getattr(model, "in_channels", 3), *options.size)
+    print(summary(model, shape))
+    if options.picture:
+        from .. import plots
+        from ..models.diagram import diagram
+        plots.save(plots.model_diagram(diagram(model, shape), descending=isinstance(model, UNet)), options.picture)
     return 0
 
 

@@ -93,8 +93,13 @@ class Call(NamedTuple):
 
     path: str
     layer: nn.Module
-    input: Tensor
+    inputs: tuple[Any, ...]
     outputs: tuple[Tensor, ...]
+
+    @property
+    def input(self) -> Tensor:
+        """The first of the inputs, which the layer works on."""
+        return self.inputs[0]
 
 
 def receptive_field(model: nn.Module, input_shape: Sequence[int]) -> ReceptiveField:
@@ -125,7 +130,7 @@ def run_empty(model: nn.Module, input_shape: Sequence[int]) -> tuple[Tensor, Ten
 
     def note(path: str, module: nn.Module, inputs: tuple, output: Any) -> None:
         if not any(module.children()) and not isinstance(module, nn.Identity):
-            calls.append(Call(path, module, inputs[0], output if isinstance(output, tuple) else (output,)))
+            calls.append(Call(path, module, inputs, output if isinstance(output, tuple) else (output,)))
 
     modes = {module: module.training for module in model.modules()}
     try:

@@ -47,7 +47,7 @@ def layer_rows(model: nn.Module, input_shape: Sequence[int]) -> list[Row]:
     windows, modules, batch = windows_of(calls), dict(model.named_modules()), input_shape[0]
     counted: set[nn.Module] = set()
     rows = []
-    for path, module, input, outputs in calls:
+    for path, module, (input, *_), outputs in calls:
         field = field_of(outputs[0], image, windows)
         parameters = 0 if modules[path] in counted else sum(parameter.size for parameter in modules[path].parameters())
         counted.add(modules[path])
