@@ -53,8 +53,13 @@ def test_every_way_of_upsampling(rng, stride):
     indices = unpooled["Indices of the encoder's maxima"].values.astype(int)
     close(unpooled["Output"].values,
           F.max_unpool2d(image, indices[None, None], stride).numpy()[0, 0])
+    shuffled, channels = found["Pixel shuffle"], found["Pixel shuffle"]["Channels, a row each"]
+    image = channels.values.reshape(1, stride**2, *x.shape)
+    close(shuffled["Output"].values, F.pixel_shuffle(image, stride).numpy()[0, 0])
+    close(image[0, :2], [x, 2 * x])
     block = [(i, j) for i in range(stride) for j in range(stride, 2 * stride)]
-    assert found["Nearest"]["Output"].cells("written") == block
+    assert found["Nearest"]["Output"].cells("written") == shuffled["Output"].cells("written") == block
+    close(image[0, :, 0, 1], [shuffled["Output"].values[cell] for cell in block])
 
 
 @pytest.mark.parametrize("size, align_corners", [((7, 5), True), ((7, 5), False), ((2, 3), False), ((1, 1), True),

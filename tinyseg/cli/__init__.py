@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(message: str, status: int) -> int:
-    print("tinyseg:", " ".join(message.split()), file=sys.stderr)
+    first, _, _ = message.partition("\n\n")               # a shape that does not fit comes with a table of the layers
+    print("tinyseg:", " ".join(first.split()), file=sys.stderr)
     return status
 
 

@@ -14,6 +14,7 @@ from ..graph import no_grad
 from ..op import Array
 from ..tensor import Tensor
 from ..versions import Memory
+from .ledger import LEDGER, Call, shapes
 
 Self = TypeVar("Self", bound="Module")
 
@@ -66,11 +67,24 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward(self, ...)")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        output = self.forward(*inputs, **settings)
-        for handle in self._hooks:
-            changed = handle.hook(self, inputs, output)
-            output = output if changed is None else changed
-        return output
+        outermost = LEDGER.done is None
+        if LEDGER.done is None:
+            LEDGER.done = []
+        try:
+            output = self.forward(*inputs, **settings)
+            for handle in self._hooks:
+                changed = handle.hook(self, inputs, output)
+                output = output if changed is None else changed
+            LEDGER.done.append(Call(self, shapes(output)))
+            return output
+        except Exception as error:
+            LEDGER.note_failure(error, self, inputs)
+            if outermost:
+                LEDGER.explain(error, self)
+            raise
+        finally:
+            if outermost:
+                LEDGER.clear()
 
     def __setattr__(self, name: str, value: Any) -> None:
         what = f"{type(self).__name__}.{name}"
