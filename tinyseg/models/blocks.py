@@ -31,6 +31,9 @@ class ConvNormReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return nn.chain(x, self.conv, self.norm, self.relu)
 
+    def normalised(self) -> list[tuple[str, str]]:
+        return [("conv", "norm")]
+
 
 def norm_layer(norm: str | None, channels: int) -> nn.Module:
     """The layer for norm="batch", "group" or None.

@@ -81,6 +81,9 @@ class ResNet(Encoder):
             maps.append(x)
         return maps
 
+    def normalised(self) -> list[tuple[str, str]]:
+        return [("conv1", "bn1")]
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions whose result is added to the input: figure 2 of the paper.
@@ -106,6 +109,9 @@ class BasicBlock(nn.Module):
         """(N, in_channels, H, W) -> (N, out_channels, ⌈H/step⌉, ⌈W/step⌉)"""
         y = nn.chain(x, self.conv1, self.bn1, self.relu, self.conv2, self.bn2)
         return self.relu(y + self.downsample(x))
+
+    def normalised(self) -> list[tuple[str, str]]:
+        return [("conv1", "bn1"), ("conv2", "bn2")]
 
 
 class PadShortcut(nn.Module):

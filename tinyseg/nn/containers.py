@@ -78,3 +78,7 @@ class Sequential(ModuleList):
 
     def forward(self, input: Any) -> Any:
         return chain(input, *self)
+
+    def normalised(self) -> list[tuple[str, str]]:
+        names = [name for name, _ in self.named_children()]
+        return list(zip(names, names[1:]))
