@@ -17,6 +17,7 @@ from numba.core.dispatcher import Dispatcher
 from unet_step import add_size_options, status, tinyseg_step
 
 import tinyseg.kernels
+from tinyseg.cli.common import keep_freed_memory
 from tinyseg.op import REGISTRY
 
 spent: dict[str, float] = defaultdict(float)
@@ -49,7 +50,10 @@ def watch_everything():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_size_options(parser, rounds=7)
+    parser.add_argument("--system-malloc", action="store_true", help="leave the allocator as it is, as the library does")
     args = parser.parse_args()
+    if not args.system_malloc:
+        keep_freed_memory()
     step = tinyseg_step(args)
     step()                                               # compiled, and allocated what stays
     faults, plain = [], []

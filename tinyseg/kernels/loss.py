@@ -25,8 +25,8 @@ def compiled_exponential(x):
     number, integer, digits, degree, lowest = (
         (np.float32, np.int32, 23, 7, -87.3) if x == types.float32 else (np.float64, np.int64, 52, 13, -708.3))
     magic, bias, shift = number(1.5 * 2**digits), integer(127 if digits == 23 else 1023), integer(digits)
-    per_ln2, ln2, rest_of_ln2 = number(1 / math.log(2)), number(355 / 512), number(math.log(2) - 355 / 512)
-    lowest, zero, one = number(lowest), number(0), number(1)
+    per_ln2, ln2, rest_of_ln2 = number(1 / math.log(2)), number(355 / 512), number(-2.121944400546905827679e-4)
+    lowest, zero = number(lowest), number(0)
     coefficients = tuple(number(1 / math.factorial(n)) for n in range(degree - 1, -1, -1))
     highest = number(1 / math.factorial(degree))
 

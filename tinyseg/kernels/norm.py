@@ -99,7 +99,7 @@ def scale_and_shift(y, x, scale, shift, low, high):
 def normalise_grad(dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch):
     """dbias = Σ g;  dweight = Σ g x̂;  dx = scale·(g - dbias/M - x̂·dweight/M),  x̂ = (x - mean)·inverse_std,
 
-    with g = dy where the value lay between the bounds, else 0.  Statistics that are not from the batch are constants: dx = scale·g.
+    with g = dy where the value lay between the bounds, else 0.  Statistics not from the batch are constants: dx = scale·g.
     """
     batch, channels, size = x.shape
     for c in prange(channels):

@@ -25,7 +25,7 @@ def fused(model: AnyModule) -> AnyModule:
     Which those are is what `Module.normalised` of every module says.  A normalisation without running statistics stays, and
     so does every layer that the model uses in more than one place.
     """
-    result = copy.deepcopy(model).eval()
+    result = copy.deepcopy(model)
     uses = Counter(module for _, module in result._walk())
     for parent in list(result.modules()):
         for conv_name, norm_name in parent.normalised():
@@ -34,7 +34,7 @@ def fused(model: AnyModule) -> AnyModule:
                 setattr(parent, norm_name, Identity())
     for module in result.modules():
         module.fused = True
-    return result
+    return result.eval()
 
 
 def _fold(conv: Conv2d, norm: Module) -> bool:
