@@ -1,7 +1,8 @@
 """Batch normalisation, and the activation behind it: y = scale·x + shift of the channel, held between `low` and `high`.
 
 One task owns one channel and does all there is to do for it, so that the channel is still in the cache when its statistics
-are known.  Sums run in the array's own precision over one image and in float64 across images.
+are known.  In group normalisation it owns one group of channels of one image.  Sums run in the array's own precision over
+one plane and in float64 across planes.
 """
 from __future__ import annotations
 
@@ -116,3 +117,49 @@ def normalise_grad(dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, l
             offset = -per_value * dbias[c] - x_scale * mean[c]
         for n in range(batch):
             combined(dx[n, c], dy[n, c], x[n, c], scale[c], shift[c], low, high, x_scale, offset)
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def normalise_groups(y, mean, inverse_std, x, weight, bias, eps):
+    """mean[n, g] and inverse_std[n, g] = 1 / √(σ² + eps) over the M values of group g of image n;
+
+    y[n, c, q] = weight[c] (x[n, c, q] - mean[n, g]) inverse_std[n, g] + bias[c], with g the group of channel c.
+    """
+    groups, channels, infinity = mean.shape[1], x.shape[1] // mean.shape[1], x.dtype.type(np.inf)
+    count = max(1, channels * x.shape[2])
+    for task in prange(x.shape[0] * groups):
+        n, g = task // groups, task % groups
+        s = 0.0
+        for c in range(g * channels, (g + 1) * channels):
+            s += total(x[n, c])
+        mean[n, g] = s / count
+        s = 0.0
+        for c in range(g * channels, (g + 1) * channels):
+            s += squared_deviation(x[n, c], mean[n, g])
+        inverse_std[n, g] = 1 / np.sqrt(s / count + eps)
+        for c in range(g * channels, (g + 1) * channels):
+            scale = weight[c] * inverse_std[n, g]
+            held(y[n, c], x[n, c], scale, bias[c] - mean[n, g] * scale, -infinity, infinity)
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def normalise_groups_grad(dx, dweight, dbias, dy, x, mean, inverse_std, weight):
+    """Of each image: dbias[n, c] = Σ_q dy;  dweight[n, c] = Σ_q dy x̂;  and, with g = weight·dy and the group's mean values,
+
+    dx = (g - mean g - x̂·mean(g x̂)) inverse_std,  x̂ = (x - mean) inverse_std.
+    """
+    groups, channels, infinity = mean.shape[1], x.shape[1] // mean.shape[1], x.dtype.type(np.inf)
+    count, zero = max(1, channels * x.shape[2]), dx.dtype.type(0)
+    for task in prange(x.shape[0] * groups):
+        n, g = task // groups, task % groups
+        centre, inverse = mean[n, g], inverse_std[n, g]
+        s, t = 0.0, 0.0
+        for c in range(g * channels, (g + 1) * channels):
+            plane_s, plane_t = gradient_sums(dy[n, c], x[n, c], centre, zero, zero, -infinity, infinity)
+            dbias[n, c], dweight[n, c] = plane_s, plane_t * inverse
+            s += weight[c] * dbias[n, c]
+            t += weight[c] * dweight[n, c]
+        x_scale = dx.dtype.type(-inverse * inverse * t / count)
+        offset = dx.dtype.type(-inverse * s / count - x_scale * centre)
+        for c in range(g * channels, (g + 1) * channels):
+            combined(dx[n, c], dy[n, c], x[n, c], weight[c] * inverse, zero, -infinity, infinity, x_scale, offset)

@@ -66,17 +66,16 @@ class GroupNorm(Op):
     """
 
     def forward(ctx, x, weight, bias, *, num_groups, eps):
-        ctx.shape, ctx.weight = (len(x), num_groups, -1) if x.size else x.shape, _per_channel(weight, x)
-        grouped = x.reshape(ctx.shape)                                      # (N, C, H, W) -> (N, G, C/G·H·W)
-        ctx.inverse_std = 1 / np.sqrt(grouped.var(axis=2, keepdims=True) + x.dtype.type(eps))
-        ctx.normalised = ((grouped - grouped.mean(axis=2, keepdims=True)) * ctx.inverse_std).reshape(x.shape)
-        return ctx.weight * ctx.normalised + _per_channel(bias, x)
+        ctx.x, ctx.weight = _positions(x), dense(weight)
+        ctx.mean, ctx.inverse_std = (np.empty((len(x), num_groups), x.dtype) for _ in range(2))
+        y = np.empty_like(ctx.x)
+        kernels.normalise_groups(y, ctx.mean, ctx.inverse_std, ctx.x, ctx.weight, dense(bias), x.dtype.type(eps))
+        return y.reshape(x.shape)
 
     def backward(ctx, dy):
-        others = (0, *range(2, dy.ndim))
-        g, normalised = (ctx.weight * dy).reshape(ctx.shape), ctx.normalised.reshape(ctx.shape)
-        dx = g - g.mean(axis=2, keepdims=True) - normalised * (g * normalised).mean(axis=2, keepdims=True)
-        return (dx * ctx.inverse_std).reshape(dy.shape), (dy * ctx.normalised).sum(axis=others), dy.sum(axis=others)
+        dx, (dweight, dbias) = np.empty_like(ctx.x), np.empty((2, *dy.shape[:2]), dy.dtype)
+        kernels.normalise_groups_grad(dx, dweight, dbias, _positions(dy), ctx.x, ctx.mean, ctx.inverse_std, ctx.weight)
+        return dx.reshape(dy.shape), dweight.sum(axis=0), dbias.sum(axis=0)
 
     def reference(x, weight, bias, *, num_groups, eps):
         y = np.empty(x.shape, np.result_type(x, weight, bias))
