@@ -75,10 +75,14 @@ def peak_memory(name):
     return float(done.stdout)
 
 
+def add_size_options(parser, rounds):
+    for option, default in [("width", 16), ("depth", 4), ("batch", 8), ("size", 128), ("rounds", rounds), ("threads", 2)]:
+        parser.add_argument(f"--{option}", type=int, default=default)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option, default in [("width", 16), ("depth", 4), ("batch", 8), ("size", 128), ("rounds", 15), ("threads", 2)]:
-        parser.add_argument(f"--{option}", type=int, default=default)
+    add_size_options(parser, rounds=15)
     parser.add_argument("--only", choices=STEPS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:

@@ -71,11 +71,14 @@ class VGG(Encoder):
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """The maps after pool1 to pool5."""
         self.check_input(x, 1 if self.ceil_mode else self.strides[-1])
-        maps = []
+        maps: list[Tensor] = []
+        stage: list[nn.Module] = []
         for layer in self.features:
-            x = layer(x)
+            stage.append(layer)
             if isinstance(layer, nn.MaxPool2d):
+                x = nn.chain(x, *stage)
                 maps.append(x)
+                stage = []
         return maps
 
 

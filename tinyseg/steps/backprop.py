@@ -66,7 +66,7 @@ def _frames(root: Node, grad: Array, leaves: Mapping[str, Tensor]) -> Iterator[F
     for node, dy, handed_on in backward_steps(root, grad):
         before = {source: arrived.get(source) for source in handed_on}
         for source, dx in handed_on.items():
-            arrived[source] = dx if before[source] is None else arrived[source] + dx
+            arrived[source] = dx.copy() if before[source] is None else arrived[source] + dx
         names = " and ".join(drawing.names[source] for source in handed_on)
         added = any(part is not None for part in before.values())
         inputs = "inputs" if len(handed_on) > 1 else "input"
