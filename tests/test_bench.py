@@ -10,6 +10,7 @@ import pytest
 
 import tinyseg as ts
 from tinyseg import models
+from tinyseg.models.summary import layer_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
 BENCH = ROOT / "tests" / "bench"
@@ -74,6 +75,7 @@ def test_in_turns_calls_twice_and_times_the_second():
     assert "".join(calls) == "ab" + 2 * "aabb" and [len(times) for times in seconds.values()] == [2, 2]
 
 
+@pytest.mark.slow
 def test_layers_are_those_of_the_systems():
     from layers import all_layers, layers_of
     from systems import SYSTEMS
@@ -81,17 +83,19 @@ def test_layers_are_those_of_the_systems():
     assert len(layers) >= 60 and len(set(layers.values())) == len(layers)
     unet = layers_of(SYSTEMS["U-Net 16"])
     assert len(unet) == 18 + 4 + 1 and [layer.image for layer in unet] == [True] + 22 * [False]
-    rows = models.summary.layer_rows(SYSTEMS["U-Net 16"].build(), (8, 3, 128, 128))
+    rows = layer_rows(SYSTEMS["U-Net 16"].build(), (8, 3, 128, 128))
     assert sum(layer.multiply_adds for layer in unet) == sum(row.multiply_adds for row in rows)
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_the_winograd_of_the_pictures_is_convolution(size, rng):
-    from figures import direct, winograd
+def test_the_winograd_of_the_pictures_is_convolution(rng):
+    from figures import F2, POINTS, direct, transforms, winograd
     x, w = rng.standard_normal((3, 14, 10)), rng.standard_normal((5, 3, 3, 3))
     expected = ts.functional.conv2d(x[None], w).numpy()[0]
-    np.testing.assert_allclose(winograd(x, w, size), expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(direct(x, w), expected, rtol=1e-10, atol=1e-12)
+    for points in POINTS.values():
+        np.testing.assert_allclose(winograd(x, w, points), expected, rtol=1e-10, atol=1e-11)
+    for made, papers in zip(transforms((0, 1, -1)), F2):                      # the paper's, but for signs that cancel
+        np.testing.assert_allclose(np.abs(made), np.abs(papers), atol=1e-12)
 
 
 def test_the_python_of_the_page_runs():

@@ -16,28 +16,38 @@ IMAGES = pathlib.Path(__file__).parents[2] / "docs" / "images"
 MEASURED = ("train", "layers", "roofline", "scaling", "shares")
 GREY, GREEN = "0.88", "#009E73"
 
-# Lavin & Gray 2016: transforms of the pixels, of the kernel and of the products, for 2x2 and 4x4 outputs of a 3x3 kernel
-TRANSFORMS = {
-    2: (np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
-        np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
-        np.array([[1, 1, 1, 0], [0, 1, -1, -1]])),
-    4: (np.array([[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
-                  [0, 4, 0, -5, 0, 1]]),
-        np.array([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6],
-                  [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]),
-        np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])),
-}
+# Bᵀ, G, Aᵀ of Lavin & Gray 2016 for 2x2 outputs of a 3x3 kernel: the transforms of pixels, kernel and products
+F2 = (np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
+      np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
+      np.array([[1, 1, 1, 0], [0, 1, -1, -1]]))
+POINTS = {"F(2x2), points 0, ±1": (0, 1, -1), "F(4x4), points 0, ±1, ±2": (0, 1, -1, 2, -2),
+          "F(4x4), points 0, ±3/4, ±3/2": (0, 3 / 4, -3 / 4, 3 / 2, -3 / 2)}
 
 
-def winograd(x, w, size):
-    """(C, H, W), (O, C, 3, 3) -> (O, H - 2, W - 2), in tiles of size x size outputs, which must fit."""
-    pixels, kernel, products = (matrix.astype(x.dtype) for matrix in TRANSFORMS[size])
-    tiles = np.lib.stride_tricks.sliding_window_view(x, (size + 2, size + 2), axis=(1, 2))[:, ::size, ::size]
+def transforms(points):
+    """(Bᵀ, G, Aᵀ) of the algorithm that takes polynomials' values at these points and at infinity, for 3 taps.
+
+    Products of polynomials of 3 and m coefficients have n = m + 2, so n values tell them: V⁻¹ leads back.  Convolution in
+    the sense of deep learning is the transpose of that product.
+    """
+    n = len(points) + 1
+    powers = np.vander(points, n, increasing=True)                    # row j: 1, p, p², … of point j
+    scale = np.array([*(np.prod([p - q for q in points if q != p]) for p in points), 1.0])
+    v = np.vstack([powers, np.eye(n)[-1]])
+    g, a = (np.vstack([powers[:, :k], np.eye(k)[-1]]) for k in (3, n - 2))
+    return scale[:, None] * np.linalg.inv(v).T, g / scale[:, None], a.T
+
+
+def winograd(x, w, points):
+    """(C, H, W), (O, C, 3, 3) -> (O, H - 2, W - 2), in tiles of m x m outputs, m = len(points) - 1, which must fit."""
+    pixels, kernel, products = (matrix.astype(x.dtype) for matrix in transforms(points))
+    m, n = products.shape
+    tiles = np.lib.stride_tricks.sliding_window_view(x, (n, n), axis=(1, 2))[:, ::m, ::m]
     v = pixels @ tiles @ pixels.T                                     # (C, rows, columns, n, n)
     u = kernel @ w @ kernel.T                                         # (O, C, n, n)
-    y = products @ np.einsum("ocij,crsij->orsij", u, v) @ products.T  # (O, rows, columns, size, size)
+    y = products @ np.einsum("ocij,crsij->orsij", u, v) @ products.T  # (O, rows, columns, m, m)
     outputs, rows, columns = y.shape[:3]
-    return y.transpose(0, 1, 3, 2, 4).reshape(outputs, rows * size, columns * size)
+    return y.transpose(0, 1, 3, 2, 4).reshape(outputs, rows * m, columns * m)
 
 
 def direct(x, w):
@@ -130,7 +140,7 @@ def winograd_picture():
     """F(2x2, 3x3) with numbers: 4x4 pixels and a 3x3 kernel become 2x2 outputs by 16 multiplications."""
     figure = new_figure(12, 4.6)
     ax = figure.subplots()
-    pixels, kernel, products = TRANSFORMS[2]
+    pixels, kernel, products = F2
     d = np.array([[1, 2, 0, 3], [0, 1, 4, 1], [2, 0, 1, 2], [1, 3, 0, 1]])
     g = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]])
     v, u = pixels @ d @ pixels.T, kernel @ g @ kernel.T
@@ -171,16 +181,18 @@ def cost_picture():
     left.set_ylim(0, 10.5)
     left.set_title("multiplications for an output and a channel")
     channels = (4, 8, 16, 32, 64, 128, 256)
-    functions = {"definition": direct, "F(2x2, 3x3)": partial(winograd, size=2), "F(4x4, 3x3)": partial(winograd, size=4)}
+    functions = {"definition": direct, **{name: partial(winograd, points=points) for name, points in POINTS.items()}}
     errors = {name: [error_of(function, c) for c in channels] for name, function in functions.items()}
-    for (name, values), colour in zip(errors.items(), ("0.5", BLUE, VERMILION)):
+    for (name, values), colour in zip(errors.items(), ("0.5", BLUE, VERMILION, "#E69F00")):
         right.plot(channels, values, "o-", color=colour, label=name)
     right.set_xscale("log", base=2)
+    right.xaxis.set_major_formatter("{x:.0f}")
     right.set_yscale("log")
+    right.set_ylim(1e-7, 5e-5)
     right.set_xlabel("channels")
     right.set_title("max |error| / max |value| in float32 (plain NumPy)")
     right.grid(color="0.9")
-    right.legend()
+    right.legend(loc="upper left", fontsize=9)
     return figure
 
 

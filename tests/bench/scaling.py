@@ -71,7 +71,7 @@ def figure(rows):
                             if name.endswith(f", {peer}"))
             if points:
                 axes[1, column].plot(*zip(*points), style, label=peer)
-        axes[0, column].set_title("seconds a step")
+        axes[0, column].set_title("a U-Net's training step: seconds")
         axes[1, column].set_title("peak memory of the process, MiB")
         for ax in axes[:, column]:
             log_log(ax, x_label)
@@ -81,6 +81,7 @@ def figure(rows):
 
 def log_log(ax, x_label):
     ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter("{x:.0f}")
     ax.set_yscale("log")
     ax.set_xlabel(x_label)
     ax.grid(color="0.9")
@@ -100,7 +101,7 @@ def draw_sweep(axes, sweep):
         ratios = [(n, layers.ratios({"": row})[""].median) for n, _, _, row in points]
         axes[1].plot(*zip(*ratios), "o-", color="0.2")
         axes[1].axhline(1, color="0.5", linewidth=1)
-    axes[0].set_title("3x3, 32→32, batch 4: GFLOP/s, forward and gradients")
+    axes[0].set_title("one 3x3 layer, 32→32, batch 4: GFLOP/s")
     axes[1].set_title("the same: PyTorch's time / tinyseg's")
     for ax in axes:
         log_log(ax, "side of the image, pixels")

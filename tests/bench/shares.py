@@ -1,11 +1,13 @@
 """Where the time of a training step goes: convolution kernels, the other ops, the update, and Python around them.
 
 Every op's forward and backward and every convolution kernel gets a clock; what runs inside another one is not counted twice.
-What is left of the step is Python: layers, checks, the graph.
+What is left of the step is Python: layers, checks, the graph.  Page faults are memory that the system had to find, and to
+clear, since the C library had given it back.
 """
 from __future__ import annotations
 
 import contextlib
+import resource
 import statistics
 import time
 from collections import defaultdict
@@ -68,22 +70,24 @@ def jobs(options):
 
 
 def measure(system, rounds):
-    """Seconds of one step, {name: [rounds]}; "step" is the whole."""
+    """Seconds of one step, {name: [rounds]}, of which "step" is the whole; and MiB of page faults."""
     step = training_step(system)
     step()
-    found = defaultdict(list)
+    found, faults = defaultdict(list), []
     for _ in range(rounds):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         with clocked() as clock:
             clock.timed("Python", step)()
+        faults.append((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / harness.MIB)
         for name, seconds in clock.seconds.items():
             found[name].append(seconds)
         found["step"].append(sum(clock.seconds.values()))
-    return dict(found)
+    return {"seconds": dict(found), "faults": faults}
 
 
 def parts(row):
     """Medians: the whole, and the four shares of it."""
-    middle = {name: statistics.median(seconds) for name, seconds in row.items()}
+    middle = {name: statistics.median(seconds) for name, seconds in row["seconds"].items()}
     return {"step": middle["step"], "convolution kernels": sum(s for name, s in middle.items() if name.startswith("kernel")),
             "other ops": sum(s for name, s in middle.items() if name.startswith("op ")),
             "update": middle["update"], "Python": middle["Python"]}
@@ -93,11 +97,13 @@ def markdown(rows):
     lines = []
     for name, row in rows.items():
         whole, *shares = parts(row).values()
-        lines.append([name, f"{1e3 * whole:.1f}", *(f"{100 * share / whole:.1f} %" for share in shares)])
-    shares = harness.table(["a step of", "ms", "convolution kernels", "other ops", "update", "Python"], lines)
-    details = []
-    for name, seconds in sorted(rows.get("U-Net 16", {}).items(), key=lambda item: -statistics.median(item[1])):
-        share = statistics.median(seconds) / statistics.median(rows["U-Net 16"]["step"])
+        lines.append([name, f"{1e3 * whole:.1f}", *(f"{100 * share / whole:.1f} %" for share in shares),
+                      f"{statistics.median(row['faults']):.0f}"])
+    header = ["a step of", "ms", "convolution kernels", "other ops", "update", "Python", "page faults, MiB"]
+    shares = harness.table(header, lines)
+    unet, details = rows["U-Net 16"]["seconds"] if "U-Net 16" in rows else {}, []
+    for name, seconds in sorted(unet.items(), key=lambda item: -statistics.median(item[1])):
+        share = statistics.median(seconds) / statistics.median(unet["step"])
         details.append([name, f"{1e3 * statistics.median(seconds):.2f}", f"{100 * share:.1f} %"])
     return f"{shares}\n\n{harness.table(['in a step of U-Net 16', 'ms', 'share'], details)}"
 
