@@ -23,7 +23,7 @@ import tinyseg as ts
 HERE = pathlib.Path(__file__).parent
 MIB = 2**20
 Row = dict[str, Any]
-# glibc gives memory of more than 128 KiB back at once, and takes it anew (32 MiB is the largest threshold that it knows)
+# glibc hands large blocks back to the system, and takes them anew; so it keeps them (32 MiB is its largest threshold)
 RAISED = {"MALLOC_MMAP_THRESHOLD_": str(32 * MIB), "MALLOC_TRIM_THRESHOLD_": str(1024 * MIB), "MALLOC_TOP_PAD_": str(64 * MIB)}
 
 
