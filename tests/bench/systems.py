@@ -34,6 +34,10 @@ class System(NamedTuple):
             parameter.writable()[...] += 0.01 * rng.standard_normal(parameter.shape)
         return model
 
+    def fused(self) -> System:
+        """The same for inference, with batch norm folded into the convolutions."""
+        return self._replace(build=lambda: self.build().fuse())
+
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, 3, H, W) float32 images, (N, H, W) int64 masks."""
         rng = np.random.default_rng(0)

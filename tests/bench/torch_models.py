@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tinyseg as ts
+from tinyseg.inference import evaluating
 
 
 class Twin(nn.Module):
@@ -171,8 +172,7 @@ def twin(model):
     net = translate(model)
     net.load_state_dict({name: torch.from_numpy(array) for name, array in model.state_dict().items()})
     x = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
-    with ts.no_grad(), torch.no_grad():
-        ours, theirs = model.eval()(ts.Tensor(x)).numpy(), net.eval()(torch.from_numpy(x)).numpy()
-    model.train()
+    with ts.no_grad(), torch.no_grad(), evaluating(model):
+        ours, theirs = model(ts.Tensor(x)).numpy(), net.eval()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * max(1e-3, np.abs(theirs).max()))
-    return net.train()
+    return net.train(model.training)

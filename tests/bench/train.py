@@ -7,10 +7,10 @@ import harness
 from systems import SYSTEMS, training_peers as peers
 
 
-def jobs(options, peers=peers):
-    times = {f"time {name}": partial(times_of, peers(system, options.compile), options) for name, system in SYSTEMS.items()}
+def jobs(options, systems=SYSTEMS, peers=peers):
+    times = {f"time {name}": partial(times_of, peers(system, options.compile), options) for name, system in systems.items()}
     memory = {f"memory {name}, {peer}": partial(harness.peak_memory, options.command, name, peer, options.threads)
-              for name, system in SYSTEMS.items() for peer in peers(system)}
+              for name, system in systems.items() for peer in peers(system)}
     return {**times, **memory}
 
 
