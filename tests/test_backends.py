@@ -19,6 +19,26 @@ def test_large_images_run_on_tiles_and_small_ones_do_not():
     assert backends.conv2d.algorithm(work(size=1)).name == "im2col"
 
 
+def deep(task="conv2d", channels=64, **changes):
+    image = (1, channels, 32, 32)
+    return work(task=task, image=image, weight=(channels, channels, 3, 3), output=image, **changes)
+
+
+@pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
+def test_dense_3x3_convolutions_are_winograds_where_that_is_less_work():
+    assert [backends.conv2d.algorithm(w).name for w in [
+        deep(), deep("conv2d_input_grad"), deep("conv2d_weight_grad"), deep("conv2d_weight_grad", channels=256),
+        deep(channels=512), deep(itemsize=8), deep(geometry=(1, 1, 2, 2, 2, 2)), deep(geometry=(2, 2, 1, 1, 1, 1)),
+    ]] == ["winograd4"] * 3 + ["winograd2"] * 2 + ["direct"] * 3
+
+
+@pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
+def test_accurate_loses_no_digit():
+    with ts.backends.conv2d("accurate"):
+        assert backends.conv2d.algorithm(deep()).name == "winograd2"
+        assert backends.conv2d.algorithm(work()).name == "direct"
+
+
 def test_a_setting_holds_within_its_context_and_gives_the_same_result(rng):
     x, w = rng.standard_normal((1, 4, 32, 32)), rng.standard_normal((4, 4, 3, 3))
     fast = ts.functional.conv2d(x, w, padding=1).numpy()
@@ -35,7 +55,7 @@ def test_the_setting_comes_back_after_an_error():
 
 
 def test_an_unknown_setting_is_refused_by_name():
-    with pytest.raises(ValueError, match="no setting 'cudnn'; expected one of 'fast', 'depthwise'"):
+    with pytest.raises(ValueError, match="no setting 'cudnn'; expected one of 'fast', 'accurate', 'depthwise'"):
         backends.conv2d.use("cudnn")
 
 

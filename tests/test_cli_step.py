@@ -230,3 +230,21 @@ def test_a_window_that_is_too_narrow_never_cuts_a_number_in_two(colour, columns)
         shown = {word for line in panels for word in re.findall(r"[\d.]+", line)}
         whole = {steps.frames.number(value) for panel in run[index].panels for value in panel.values.flat}
         assert shown <= whole
+
+
+@pytest.mark.parametrize("name", steps.STEPPERS)
+def test_what_a_stepper_shows_by_itself_fits_a_window_of_80_by_24(name):
+    from tinyseg.steps.terminal import screen
+
+    run = steps.STEPPERS[name]()
+    for index in range(len(run)):
+        assert all("q quit" in screen(run, index, 80, 24, colour) for colour in (True, False)), index
+
+
+def test_a_grid_wider_than_the_window_is_cut_between_columns():
+    from tinyseg.steps.terminal import screen
+
+    run = steps.Steps("", [steps.Frame("", (steps.frames.grid("G", [[10, 20, 30], [40, 50, 60]], rows=["r", "s"],
+                                                              columns=["a", "b", "c"]),))])
+    lines = [line.split() for line in screen(run, 0, 12, 24, False).split("\n")[3:10]]
+    assert lines == [["a", "b"], ["r", "10", "20"], ["s", "40", "50"], [], ["c"], ["r", "30"], ["s", "60"]]

@@ -58,6 +58,50 @@ def test_gradients_of_two_leaves_are_not_one_array():
     assert y.grad == 1 and upstream == 1
 
 
+def test_a_gradient_is_added_in_place_only_where_nobody_else_has_it():
+    x, upstream = leaf(1.0, -2.0), np.array([3.0, 5.0])
+    y = x * 2
+    first, second, third = y + 0, -y, y * 7          # their gradients for y: the upstream itself, and two new arrays
+    (first + second + third).backward(upstream)
+    np.testing.assert_array_equal(x.grad, 14 * np.array([3.0, 5.0]))
+    np.testing.assert_array_equal(upstream, [3.0, 5.0])
+
+
+def test_a_gradient_that_the_op_keeps_or_hands_out_twice_is_nobodys_own():
+    class Hoarder:
+        name = "hoarder"
+
+        @staticmethod
+        def forward(ctx, a, b):
+            ctx.kept = np.ones_like(a)
+            return a + b
+
+        @staticmethod
+        def backward(ctx, dy):
+            contexts.append(ctx.kept)
+            return ctx.kept, ctx.kept[...]
+
+    from tinyseg.tensor import apply
+    contexts = []
+    for hoarder_comes_first in (True, False):
+        a, b = leaf(1.0), leaf(2.0)
+        twice = a + a if hoarder_comes_first else None       # the youngest node is the first on the way back
+        hoarded = apply(Hoarder, a, b)
+        (hoarded + (twice or a + a)).sum().backward()
+        assert contexts[-1] == 1 and a.grad == 3 and b.grad == 1
+        a.grad += 1
+        assert contexts[-1] == 1 and b.grad == 1
+
+
+def test_what_backward_steps_yields_holds_until_the_next_step():
+    x = leaf(1.0)
+    y = x * 2
+    out = (-y) + (-y) + (-y)
+    seen = [(dy.copy(), [dx.copy() for dx in handed_on.values()]) for _, dy, handed_on in backward_steps(out.node, np.ones(1))]
+    assert [dx for _, dxs in seen for dx in dxs].count(-1) == 3            # each share as it was handed on, none a sum
+    assert x.grad == -6
+
+
 def test_no_gradient_for_what_did_not_ask():
     x, constant = leaf(1.0), Tensor(np.ones(1))
     (x * constant).backward()

@@ -46,6 +46,27 @@ def test_a_long_legend_stays_on_the_page(rng, tmp_path):
     assert 0 <= box.x0 and box.x1 <= figure.bbox.x1
 
 
+@pytest.mark.parametrize("rows, columns, height, width", [(1, 4, 64, 64), (2, 5, 64, 64), (3, 2, 96, 32)])
+def test_a_slide_has_all_pictures_under_legible_titles_and_fits(monkeypatch, rng, rows, columns, height, width):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    import matplotlib.pyplot as plt
+
+    pictures = rng.integers(0, 256, (rows, columns, height, width, 3), np.uint8)
+    figure = plots.slide("all", [[(f"{i}{j}", picture) for j, picture in enumerate(row)] for i, row in enumerate(pictures)],
+                         plots.class_legend(["sky", "road"], VOC_PALETTE))
+    try:
+        assert plt.get_fignums() and plt.gcf() is figure
+        assert [ax.get_title() for ax in figure.axes] == [f"{i}{j}" for i in range(rows) for j in range(columns)]
+        shown = np.stack([ax.images[0].get_array() for ax in figure.axes])
+        np.testing.assert_array_equal(shown, pictures.reshape(shown.shape))
+        assert figure.subfigs[0].get_suptitle() == "all" and len(figure.subfigs[-1].legends[0].get_patches()) == 3
+        inches = figure.get_size_inches()
+        assert inches[0] == pytest.approx(plots.SLIDE_SIZE[0]) and inches[1] <= plots.SLIDE_SIZE[1] + 1e-9
+        assert min(text.get_fontsize() for text in figure.findobj(matplotlib.text.Text) if text.get_text()) >= 12
+    finally:
+        plt.close(figure)
+
+
 def test_save_writes_a_whole_png_of_that_size(tmp_path):
     plots.save(plots.curves(HISTORY), tmp_path / "curves.png", dpi=50)
     with Image.open(tmp_path / "curves.png") as image:
@@ -63,6 +84,13 @@ def test_a_failed_save_keeps_the_old_picture(tmp_path, monkeypatch):
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("curves.png", b"old")]
 
 
+def test_the_lines_of_a_legend_are_about_equally_long(rng):
+    names = [f"a class of long name {i}" for i in range(6)]
+    picture = Panel("image", rng.integers(0, 256, (8, 8, 3), np.uint8))
+    figure = plots.grid([[picture] * 4], plots.class_legend(names, VOC_PALETTE))
+    assert figure.subfigs[-1].legends[0]._ncols == 4          # 7 patches, of which 4 fit beside each other: 4 and 3
+
+
 def test_pyplot_and_backend_are_left_alone(tmp_path):
     def state():                                          # dict's own look-up, since matplotlib's chooses a backend
         return "matplotlib.pyplot" in sys.modules, dict.get(matplotlib.rcParams, "backend")
@@ -70,3 +98,10 @@ def test_pyplot_and_backend_are_left_alone(tmp_path):
     before = state()
     plots.save(plots.curves(HISTORY), tmp_path / "a.png")
     assert state() == before
+
+
+def test_the_style_of_slides_is_one():
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(plots.SLIDE)
+        assert matplotlib.rcParams["font.size"] >= 12
+        assert len(set(matplotlib.rcParams["axes.prop_cycle"].by_key()["color"])) == 6

@@ -3,6 +3,7 @@
     print(ts.backends.conv2d)                        # the table
     with ts.backends.conv2d("im2col"):               # the readable kernels for everything
         model(x)
+    ts.backends.conv2d.use("accurate")               # nothing that loses a digit for speed, from now on
 
 All algorithms have the same three functions with the same arguments as `kernels/conv.py`: conv2d, conv2d_input_grad and
 conv2d_weight_grad.  Transposed convolution is made of the same three.
@@ -11,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .kernels import conv, conv_depthwise, conv_direct, simd
+from .kernels import conv, conv_depthwise, conv_direct, simd, winograd
 
 
 class Work(NamedTuple):
@@ -28,21 +28,22 @@ class Work(NamedTuple):
     itemsize: int
 
     @property
-    def positions(self) -> int:
-        """How many neighbours a vector can be filled with: of the output, or of one phase of the input's gradient."""
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns that are computed alike: of the output, or of one phase of the input's gradient."""
         if self.task == "conv2d_input_grad":
-            return -(-self.image[2] // self.geometry[0]) * -(-self.image[3] // self.geometry[1])
-        return self.output[2] * self.output[3]
+            return -(-self.image[2] // self.geometry[0]), -(-self.image[3] // self.geometry[1])
+        return self.output[2], self.output[3]
 
 
 class Algorithm(NamedTuple):
     """A row of the table: taken where `fits` and no row above does."""
 
     name: str
-    kernels: ModuleType
+    kernels: Any                            # has the three functions
     fits: Callable[[Work], bool]
     where: str
     why: str
+    accurate: bool = True                   # errors of rounding as for a plain sum, or less
 
 
 def is_depthwise(work: Work) -> bool:
@@ -53,14 +54,45 @@ def is_stepping_back(work: Work) -> bool:
     return work.task == "conv2d_input_grad" and work.geometry[:2] != (1, 1)
 
 
+def lanes(work: Work) -> int:
+    return simd.BITS // 8 // work.itemsize
+
+
 def fills_a_vector(work: Work) -> bool:
-    return work.positions >= simd.BITS // 8 // work.itemsize
+    return work.grid[0] * work.grid[1] >= lanes(work)
+
+
+def is_dense_3x3(work: Work) -> bool:
+    """Every input channel with every output channel, and enough of both, at stride and dilation 1, in float32."""
+    outputs, channels, *kernel = work.weight
+    return (simd.COMPILED and kernel == [3, 3] and channels == work.image[1] and min(channels, outputs) >= lanes(work)
+            and work.geometry[:2] == work.geometry[4:] == (1, 1) and work.itemsize == 4)
+
+
+def products(work: Work, m: int) -> int:
+    """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; m = 1: of the formula."""
+    return -(-work.grid[0] // m) * -(-work.grid[1] // m) * (m + 2)**2
+
+
+def pays_4(work: Work) -> bool:
+    """Fewer products than with smaller tiles, and kernels that do not outgrow the caches when 3 x 3 become 6 x 6."""
+    kernels = work.weight[0] * work.weight[1]
+    return products(work, 4) < products(work, 2) and kernels <= (1 << (15 if work.task == "conv2d_weight_grad" else 16))
+
+
+def pays_2(work: Work) -> bool:
+    return 5 * products(work, 2) < 4 * products(work, 1)
 
 
 CONV2D = (
     Algorithm("depthwise", conv_depthwise, lambda work: simd.COMPILED and is_depthwise(work) and not is_stepping_back(work),
               "a kernel for each channel; not the input gradient at a stride",
               "there is no matrix product in it: a tile of several outputs would be empty but for one"),
+    Algorithm("winograd4", winograd.f4, lambda work: is_dense_3x3(work) and pays_4(work),
+              "3x3, stride 1, float32, channels fill a vector, at most 256 x 256 of them (half of that for weight gradients)",
+              "a quarter of the multiplications, for a digit of the result", accurate=False),
+    Algorithm("winograd2", winograd.f2, lambda work: is_dense_3x3(work) and pays_2(work),
+              "3x3, stride 1, float32, channels fill a vector", "less than half of the multiplications, and errors as small"),
     Algorithm("direct", conv_direct, lambda work: simd.COMPILED and fills_a_vector(work),
               "images that fill a vector", "register tiles: no columns in memory, any stride, dilation and groups"),
     Algorithm("im2col", conv, lambda work: True,
@@ -69,7 +101,7 @@ CONV2D = (
 
 
 class Choice:
-    """The algorithms of an operation, and which of them may be used: `setting` is "fast" (all) or the name of one.
+    """The algorithms of an operation, and which of them may be used: `setting` is "fast" (all), "accurate" or the name of one.
 
     An algorithm that does not fit the work leaves it to im2col.
 
@@ -85,7 +117,7 @@ class Choice:
 
     def use(self, setting: str) -> None:
         """Change the setting for good; ValueError if there is no such one."""
-        allowed = ("fast", *(algorithm.name for algorithm in self.table))
+        allowed = ("fast", "accurate", *(algorithm.name for algorithm in self.table))
         if setting not in allowed:
             raise ValueError(f"backends: no setting {setting!r}; expected one of {', '.join(map(repr, allowed))}")
         self.setting = setting
@@ -102,8 +134,11 @@ class Choice:
 
     def algorithm(self, work: Work) -> Algorithm:
         """The first of the table that may be used and fits."""
-        return next(algorithm for algorithm in self.table
-                    if (self.setting in ("fast", algorithm.name) or algorithm is self.table[-1]) and algorithm.fits(work))
+        return next(algorithm for algorithm in self.table if self.allows(algorithm) and algorithm.fits(work))
+
+    def allows(self, algorithm: Algorithm) -> bool:
+        return (self.setting in ("fast", algorithm.name) or algorithm is self.table[-1]
+                or self.setting == "accurate" and algorithm.accurate)
 
     def __str__(self) -> str:
         rows = [("algorithm", "where", "why"), *((a.name, a.where, a.why) for a in self.table)]

@@ -68,6 +68,9 @@ def describe(model: Module) -> tuple[str, dict[str, Any]]:
     >>> describe(UNet(3, width=4, depth=2))[1]["width"]
     4
     """
+    if model.fused:
+        raise ValueError(f"checkpoint: this {type(model).__name__} was fused for inference; save the model that it was fused "
+                         f"from")
     name = next((name for name, cls in MODELS.items() if cls is type(model)), None)
     if name is None:
         raise ValueError(f"checkpoint: {type(model).__name__} has no name; "

@@ -94,22 +94,33 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
 
     A node was created after everything that it was computed from.  So going from the youngest node to the oldest visits
     each once, when all that uses it has already added its share: a diamond of n additions costs n steps, not 2ⁿ.
+
+    What is yielded holds until the next step: later shares are added in place where nobody but this function has the array.
     """
     nodes = _reachable(root)
     for node in nodes:
         _check_intact(node)
     pending: dict[Source, Array] = {root: grad}
+    ours: set[Source] = set()                 # whose pending gradient is an array that nobody else has
     while nodes:
         node = nodes.pop()
         dy = pending.pop(node)
         handed_on = _gradients(node, dy)
-        for parent, dx in handed_on.items():
-            pending[parent] = pending[parent] + dx if parent in pending else dx
         yield node, dy, handed_on
+        for parent, dx in handed_on.items():
+            if parent in ours:
+                pending[parent] += dx
+                continue
+            if parent in pending or _is_new(dx, node, dy, handed_on):
+                ours.add(parent)
+            pending[parent] = pending[parent] + dx if parent in pending else dx
         node.free()
     for leaf, dx in pending.items():
         assert not isinstance(leaf, Node)
-        leaf.grad = np.array(dx) if leaf.grad is None else leaf.grad + dx
+        if leaf.grad is not None:
+            leaf.grad = leaf.grad + dx
+        else:
+            leaf.grad = dx if leaf in ours else np.array(dx)
 
 
 def _gradients(node: Node, dy: Array) -> dict[Source, Array]:
@@ -123,13 +134,20 @@ def _gradients(node: Node, dy: Array) -> dict[Source, Array]:
             continue
         if grad is None:
             raise RuntimeError(f"{node.op.name}: backward returned no gradient for argument {i}, which requires one")
-        dx = unbroadcast(np.asarray(grad), parent.shape)
+        dx = np.asarray(unbroadcast(np.asarray(grad), parent.shape))
         if dx.shape != parent.shape:
             raise ValueError(f"{node.op.name}: backward returned a gradient of shape {dx.shape} for argument {i} of "
                              f"shape {parent.shape}")
         dx = dx.astype(parent.dtype, copy=False)
         total[parent] = total[parent] + dx if parent in total else dx      # x * x: one parent, two parts
     return total
+
+
+def _is_new(dx: Array, node: Node, dy: Array, handed_on: dict[Source, Array]) -> bool:
+    """Did the node's backward make this array for this one parent?  (Then it may be written to.)"""
+    kept = (dy, *vars(node.context).values())
+    return (dx.flags.writeable and sum(np.may_share_memory(dx, other) for other in handed_on.values()) <= 1
+            and not any(np.may_share_memory(dx, array) for array in kept if isinstance(array, np.ndarray)))
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:

@@ -72,8 +72,9 @@ class Op:
         missing = [part.strip("_") for part in parts if not vars(cls).get(part)]
         if missing:
             raise TypeError(f"op {cls.__name__} does not declare its {', '.join(missing)} (see docs/adding_an_op.md)")
-        if cls.name in REGISTRY:
-            raise TypeError(f"op {cls.name}: declared twice, by {REGISTRY[cls.name].__module__} and {cls.__module__}")
+        earlier = REGISTRY.get(cls.name)
+        if earlier and not earlier.__module__ == cls.__module__ == "__main__":        # there, a cell may be run again
+            raise TypeError(f"op {cls.name}: declared twice, by {earlier.__module__} and {cls.__module__}")
         for part in parts[1:]:
             setattr(cls, part, staticmethod(vars(cls)[part]))
         REGISTRY[cls.name] = cls

@@ -22,7 +22,14 @@ if TYPE_CHECKING:                        # matplotlib takes half a second to imp
 
 FONT = 13
 BLUE, VERMILION = "#0072B2", "#D55E00"   # told apart by colour-blind readers too: Okabe and Ito, 2008
+SLIDE: dict[str, Any] = {                # for plt.style.use: legible from the last row
+    "font.size": 15, "axes.titlesize": 16, "figure.titlesize": 19, "figure.figsize": (12, 5),
+    "figure.constrained_layout.use": True, "figure.constrained_layout.h_pad": 0.12,
+    "image.interpolation": "nearest", "image.cmap": "cividis", "lines.linewidth": 3, "lines.markersize": 9, "grid.color": "0.9",
+    "axes.prop_cycle": f"cycler('color', ['{BLUE}', '{VERMILION}', '#009E73', '#E69F00', '#CC79A7', '#000000'])",
+}
 RIGHT_COLOUR, WRONG_COLOUR, VOID_COLOUR = (225, 225, 225), (213, 94, 0), (255, 255, 255)
+SLIDE_SIZE = 40 / 3, 7.5                 # width and height in inches, 16:9
 
 
 class Panel(NamedTuple):
@@ -70,17 +77,37 @@ def grid(rows: Sequence[Sequence[Panel]], legend: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def slide(title: str, rows: Sequence[Sequence[tuple[str, np.ndarray]]], legend: Mapping[str, Any] | None = None) -> Figure:
+    """`grid` as a pyplot figure, for `plt.show()`: rows of (title, picture), as large as they fit on a slide.
+
+    picture: (H, W, 3) uint8.  legend: {name: (r, g, b)}, of colour patches below.
+    """
+    import matplotlib.pyplot as plt
+
+    columns, (height, width) = max(map(len, rows)), rows[0][0][1].shape[:2]
+    row_height = min(SLIDE_SIZE[0] / columns * height / width + 0.5, (SLIDE_SIZE[1] - 1.2) / len(rows))
+    heights = [0.6, *[row_height] * len(rows), *[0.6] * bool(legend)]
+    figure = plt.figure(figsize=(SLIDE_SIZE[0], sum(heights)), layout="constrained")
+    head, *parts = stack(figure, heights)
+    head.suptitle(title, fontsize=FONT + 6)
+    for row, part in zip(rows, parts):
+        draw_row(part, row)
+    if legend:
+        draw_legend(parts[-1], legend)
+    return figure
+
+
 def stack(figure: AnyFigure, heights: Sequence[float]) -> list[SubFigure]:
     """Parts of a figure, one below another, in the proportion of their heights."""
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
     return list(parts.flat)
 
 
-def draw_row(figure: AnyFigure, row: Sequence[Panel]) -> None:
+def draw_row(figure: AnyFigure, row: Sequence[tuple[str, np.ndarray]]) -> None:
     """Titled pictures side by side."""
-    for panel, ax in zip(row, figure.subplots(1, len(row), squeeze=False).flat):
-        ax.imshow(panel.picture, interpolation="nearest")
-        ax.set_title(panel.title, fontsize=FONT)
+    for (title, picture), ax in zip(row, figure.subplots(1, len(row), squeeze=False).flat):
+        ax.imshow(picture, interpolation="nearest")
+        ax.set_title(title, fontsize=FONT)
         ax.set_axis_off()
 
 
@@ -92,7 +119,8 @@ def draw_legend(figure: AnyFigure, legend: Mapping[str, Any]) -> None:
                for name, colour in legend.items()]
     column = 0.11 * (max(map(len, legend)) + 7)           # inches: a letter is about 0.11 wide, patch and gap are 7
     per_line = max(1, int(figure.bbox.width / figure.dpi / column))
-    figure.legend(handles=patches, loc="center", ncols=per_line, fontsize=FONT, frameon=False)
+    lines = -(-len(patches) // per_line)
+    figure.legend(handles=patches, loc="center", ncols=-(-len(patches) // lines), fontsize=FONT, frameon=False)
 
 
 def curves(history: Sequence[Mapping[str, Any]]) -> Figure:

@@ -107,7 +107,7 @@ def rows_of(name, epochs, options, sets, out):
     """Train and measure one system, with and without the CRF."""
     model = train(name, epochs, options, *sets[:2], out)
     image, _ = sets[2].read(0)
-    layers = layer_rows(model, (1, 3, *image.shape[:2]))
+    layers = layer_rows(model, (1, 3, *(-(-side // 32) * 32 for side in image.shape[:2])))     # a size that all accept
     row = {**measure(name, model, sets[2]), "parameters": sum(parameter.size for parameter in model.parameters()),
            "multiply_adds": sum(layer.multiply_adds for layer in layers),
            "ms": 1e3 * seconds_per_image(model, sets[2]), "epochs": epochs}

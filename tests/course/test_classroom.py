@@ -3,6 +3,7 @@ import csv
 import shutil
 
 import pytest
+from course.pace import PATIENT
 from course.schema import read
 
 from tinyseg.cli import main
@@ -37,7 +38,7 @@ def test_a_class_in_a_table(small, tmp_path, capsys):
         (tmp_path / "class" / name).mkdir(parents=True)
         (tmp_path / "class" / name / "metrics.py").write_text(text)
     command = ["grade", str(tmp_path / "class"), "--master", str(small), "--csv", str(tmp_path / "table.csv"), "--jobs", "2",
-               "--similarity", str(tmp_path / "alike.csv"), "--out", str(tmp_path / "all")]
+               f"--pace={PATIENT}", "--similarity", str(tmp_path / "alike.csv"), "--out", str(tmp_path / "all")]
     assert main(command) == 0
     assert "4 submissions" in capsys.readouterr().out
     table = rows(tmp_path / "table.csv")

@@ -8,12 +8,15 @@ import sys
 import zipfile
 
 import pytest
+from course.pace import PATIENT
 from course.schema import read
 
 from tinyseg.cli import main
+from tinyseg.course import sandbox
 from tinyseg.course.assignment import Assignment, regions
 from tinyseg.course.grader import grade
 from tinyseg.course.handout import make
+from tinyseg.kernels import conv
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -30,24 +33,40 @@ def contents(folder):
             for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_handout_scores_nothing(handout, assignment, tmp_path):
-    results = grade(handout / "student", assignment, tmp_path / "results.json")
+    results = grade(handout / "student", assignment, tmp_path / "results.json", pace=PATIENT)
     assert results.score == 0 and read(tmp_path / "results.json")["score"] == 0
     assert len(results.outcomes) == 48
     for outcome in results.outcomes:
         assert f"not written yet (task {outcome.test.task}: " in outcome.message
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """What workers had to compile, as it was not in the cache that they got a copy of."""
+    cache = pathlib.Path(next(kernel for kernel in vars(conv).values() if hasattr(kernel, "stats")).stats.cache_path)
+    names = []
+
+    def end(worker, end=sandbox.Worker.end):
+        names.extend({path.name for path in worker.folder.rglob("*.nbc")} - {path.name for path in cache.iterdir()})
+        end(worker)
+    monkeypatch.setattr(sandbox.Worker, "end", end)
+    return names
+
+
 @pytest.mark.slow
-def test_the_master_scores_full_marks(assignment, tmp_path, capsys):
+def test_the_master_scores_full_marks_and_waits_for_no_compiler(assignment, tmp_path, capsys, compiled):
     out, page = tmp_path / "results.json", tmp_path / "page.html"
     master = str(assignment.folder)
-    assert main(["grade", master, "--master", master, "--out", str(out), "--html", str(page)]) == 0
+    assert main(["grade", master, "--master", master, "--out", str(out), "--html", str(page),
+                 f"--pace={PATIENT}"]) == 0
     results = read(out)
     assert results["score"] == assignment.points == 100
     assert results["extra_data"]["tasks"] == {name: task.points for name, task in assignment.tasks.items()}
     assert "100 of 100" in capsys.readouterr().out
     assert "for a person to grade" in page.read_text() and "<script" not in page.read_text()
+    assert not compiled
 
 
 def test_students_get_neither_solutions_nor_hidden_tests(handout, assignment):
@@ -83,7 +102,7 @@ def test_it_is_the_same_every_time(handout, assignment, tmp_path):
 
 def test_the_instructors_folder_grades(handout, tmp_path):
     again = Assignment(handout / "instructor")
-    assert grade(handout / "instructor", again, only=["metrics"]).score == 8
+    assert grade(handout / "instructor", again, only=["metrics"], pace=PATIENT).score == 8
 
 
 def test_public_tests_run_in_the_students_folder(handout, tmp_path):

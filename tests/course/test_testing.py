@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+from course.schema import validate
 
 import tinyseg.functional as F
 from tinyseg.course.testing import close, gradients
@@ -18,7 +19,8 @@ X = np.arange(1.0, 25.0).reshape(1, 2, 3, 4)
     (X.astype(int), "y is int64, expected float64"), (np.where(X > 5, np.nan, X), "19 of 24 entries are NaN"),
     (-X, "sign: "), (X / 4, "y is 0.25 times the right one \\(1/4\\)"), (X[..., ::-1, ::-1], "turned by 180°"),
     (X * (X < 21), "wrong, all in .*last row"), (X + 1, "y is what comes out if one is added"),
-    (X * np.array([1.0, 1, 1, 2]), "2 times what it should be in the last column")])
+    (X * np.array([1.0, 1, 1, 2]), "2 times what it should be in the last column"),
+    (np.cos(X**2), "unclassified: no known pattern; result / expected lies between")])
 def test_close_says_what_is_wrong(value, message):
     with pytest.raises(AssertionError, match=message):
         close(value, X, "y", {"one is added": X + 1, "nothing is done": X})
@@ -74,3 +76,16 @@ def test_objects_are_not_sent():
     for value in (np.array([print], dtype=object), print, {1, 2}):
         with pytest.raises(TypeError, match="expected"):
             pack({}, value)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"score": "8"}, "score is '8', no number"), ({"score": True}, "score is True, no number"), ({"points": 8}, "has points"),
+    ({"visibility": "secret"}, "visibility is 'secret'"), ({"tests": {}}, "tests is {}, no array"),
+    ({"tests": [{"score": 1, "max_score": 2, "status": "passed"}]}, r"tests\[0\] lacks name"),
+    ({"tests": [{"score": 1, "max_score": 2, "status": "ok", "name": "a"}]}, r"tests\[0\].status is 'ok'"),
+    ({"leaderboard": [{"name": "mIoU", "value": None}]}, "value is None, no number or string")])
+def test_the_schema_refuses(change, message):
+    right = {"score": 8, "tests": [], "leaderboard": [{"name": "mIoU", "value": 0.5}]}
+    validate(right)
+    with pytest.raises(AssertionError, match=message):
+        validate(right | change)

@@ -2,6 +2,7 @@
 import shutil
 
 import pytest
+from course.pace import PATIENT
 from course.wrong import WRONG
 
 from tinyseg.course.grader import grade
@@ -16,7 +17,7 @@ def test_it_is_named_and_costs_its_own_task_only(wrong, assignment, tmp_path):
         shutil.copy(assignment.folder / task.file, tmp_path)
     (tmp_path / f"{wrong.task}.py").write_text(source.replace(wrong.line, wrong.instead), encoding="utf-8")
     concerned = [wrong.task, *(t.name for t in assignment.tasks.values() if wrong.task in t.depends)]
-    results = grade(tmp_path, assignment, only=concerned)
+    results = grade(tmp_path, assignment, only=concerned, pace=PATIENT)
     failed = [outcome for outcome in results.outcomes if not outcome.passed]
     assert {outcome.test.task for outcome in failed} == {wrong.task}
     assert any(wrong.message in outcome.message for outcome in failed), [outcome.message for outcome in failed]

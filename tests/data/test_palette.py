@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tinyseg.data import palette
-from tinyseg.data.palette import VOC_PALETTE, check_mask, colorize, from_colors, overlay, read_mask, write_mask
+from tinyseg.data.palette import OKABE_ITO, VOC_PALETTE, check_mask, colorize, from_colors, overlay, read_mask, write_mask
 
 MASK = np.array([[0, 1, 2, 255], [20, 15, 128, 254]], np.uint8)
 
@@ -26,6 +26,27 @@ def test_voc_colormap_is_the_one_of_voc_masks(shared_data):
     assert masks
     for path in masks:
         np.testing.assert_array_equal(palette.read_palette(path), VOC_PALETTE)
+
+
+def test_okabe_ito_has_the_published_colours():
+    expected = ["000000", "e69f00", "56b4e9", "009e73", "f0e442", "0072b2", "d55e00", "cc79a7"]
+    assert [bytes(colour).hex() for colour in OKABE_ITO[:8]] == expected
+    assert OKABE_ITO[255].tolist() == [255, 255, 255]
+    np.testing.assert_array_equal(OKABE_ITO[8:255], VOC_PALETTE[8:255])
+
+
+@pytest.mark.parametrize("red_and_green, blue", [((0.11238, 0.88762), 0.00401), ((0.29275, 0.70725), -0.02234)],
+                         ids=["protanope", "deuteranope"])
+def test_okabe_ito_is_told_apart_without_red_or_green(red_and_green, blue):
+    """Viénot, Brettel & Mollon 1999, for sRGB."""
+    def nearest(colours):
+        red, green, b = np.moveaxis((colours / 255) ** 2.2, -1, 0)
+        yellow = red_and_green[0] * red + red_and_green[1] * green
+        seen = np.clip(np.stack([yellow, b + blue * (red - green)], axis=1), 0, 1) ** (1 / 2.2)
+        return (abs(seen[:, None] - seen[None]).max(axis=2) + np.eye(len(seen))).min()
+
+    assert nearest(OKABE_ITO[[*range(8), 255]]) > 0.09
+    assert nearest(OKABE_ITO[[*range(6), 255]]) > 0.15 > nearest(VOC_PALETTE[:6])
 
 
 def test_a_mask_survives_the_disk(tmp_path):

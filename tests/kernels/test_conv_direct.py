@@ -47,7 +47,7 @@ def between_guards(shape, dtype):
     return memory[128:128 + size].reshape(shape), memory
 
 
-@pytest.mark.parametrize("algorithm", FAST, ids=[a.name for a in FAST])
+@pytest.mark.parametrize("algorithm", [a for a in FAST if a.name in ("depthwise", "direct")], ids=lambda a: a.name)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_equals_the_readable_one(algorithm, dtype):
     rng = np.random.default_rng(0)

@@ -56,6 +56,15 @@ def test_arguments_are_attributes(name):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
+def test_without_classes_it_has_no_head_and_returns_features(name):
+    model, whole = (ENCODERS[name](num_classes=n, width=2) for n in (0, 10))
+    heads = {key for key in whole.state_dict() if key.startswith(("classifier.", "fc.", "linear."))}
+    assert heads and set(model.state_dict()) == set(whole.state_dict()) - heads
+    features = model.eval()(image(2, 3, 64, 64))
+    assert features.shape[0] == 2 and features.shape[1] % model.channels[-1] == 0
+
+
+@pytest.mark.parametrize("name", ENCODERS)
 def test_no_images_and_odd_sizes(name):
     model = ENCODERS[name](num_classes=4, width=2).eval()
     assert model(image(0, 3, 32, 32)).shape == (0, 4)
@@ -67,7 +76,7 @@ def test_no_images_and_odd_sizes(name):
 @pytest.mark.parametrize("arguments, message", [
     ({"output_stride": 4}, "output_stride=4; expected 8, 16 or 32"),
     ({"width": 0}, "width=0; expected at least 1 of each"),
-    ({"num_classes": 0}, "num_classes=0"),
+    ({"num_classes": -1}, "num_classes=-1"),
     ({"in_channels": 0}, "in_channels=0"),
 ])
 def test_impossible_arguments(name, arguments, message):

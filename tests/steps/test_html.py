@@ -222,3 +222,12 @@ def test_nothing_sticks_out_of_a_wide_or_a_narrow_window(browser, width):
     browser.evaluate("show(2)")
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.evaluate("Math.min(...[...document.querySelectorAll('button')].map(b => b.offsetHeight))") >= 44
+
+
+@pytest.mark.slow
+def test_a_wide_table_scrolls_alone_and_not_the_page(browser):
+    panel = data(steps.conv_matrix()[-1:].html())["panels"][0]
+    browser.call("Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=1, mobile=False)
+    browser.evaluate(f"stage.innerHTML = {json.dumps(panel)}")
+    assert browser.evaluate("document.querySelector('.panel').scrollWidth") > 400
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 400

@@ -53,8 +53,13 @@ def test_every_way_of_upsampling(rng, stride):
     indices = unpooled["Indices of the encoder's maxima"].values.astype(int)
     close(unpooled["Output"].values,
           F.max_unpool2d(image, indices[None, None], stride).numpy()[0, 0])
+    shuffled, channels = found["Pixel shuffle"], found["Pixel shuffle"]["Channels, a row each"]
+    image = channels.values.reshape(1, stride**2, *x.shape)
+    close(shuffled["Output"].values, F.pixel_shuffle(image, stride).numpy()[0, 0])
+    close(image[0, :2], [x, 2 * x])
     block = [(i, j) for i in range(stride) for j in range(stride, 2 * stride)]
-    assert found["Nearest"]["Output"].cells("written") == block
+    assert found["Nearest"]["Output"].cells("written") == shuffled["Output"].cells("written") == block
+    close(image[0, :, 0, 1], [shuffled["Output"].values[cell] for cell in block])
 
 
 @pytest.mark.parametrize("size, align_corners", [((7, 5), True), ((7, 5), False), ((2, 3), False), ((1, 1), True),
@@ -120,6 +125,18 @@ def test_backward_through_the_small_net_is_backward():
     close(ours["v"][::2], v.grad[:, 0, 0])
     assert np.isnan(ours["v"][1]).all(), "an empty row between two planes"
     assert abs(x.grad).min() == 0 < abs(x.grad).max() and abs(w.grad).max() > 0.01, "a net worth looking at"
+
+
+def test_an_arrow_over_several_columns_meets_no_box():
+    x, w = (Tensor([[2.0]], requires_grad=True) for _ in range(2))
+    a = x * w
+    graph = steps.backward(((a.exp() + x.exp()).log() - a).sum(), x=x, w=w)[0]["Graph"]
+    boxes = {(node.column, node.row) for node in graph.nodes}
+    assert len(boxes) == len(graph.nodes)
+    long = [(graph.nodes[a], graph.nodes[b]) for a, b in graph.edges if graph.nodes[b].column - graph.nodes[a].column > 1]
+    assert [(a.name, b.name) for a, b in long] == [("exp 2", "add"), ("mul", "sub")]
+    for a, b in long:
+        assert a.row == b.row and not any((column, a.row) in boxes for column in range(a.column + 1, b.column))
 
 
 def test_backward_visits_each_node_once_and_adds_up_what_arrives():

@@ -63,3 +63,22 @@ def test_too_many_frames_for_a_sheet_and_none_at_all():
         sheet(steps.bilinear([[0, 1]], size=(5, 13)))
     with pytest.raises(ValueError, match="gif: there are no frames"):
         write_gif(steps.conv()[:0], io.BytesIO(), 1)
+
+
+def test_plot_draws_a_figure_for_each_frame_as_large_as_its_page(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    run = steps.max_pool().choose([1, 5])
+    run.plot()
+    numbers = [number for number in plt.get_fignums() if number not in before]
+    try:
+        pages = [figure.axes[0].images[0].get_array() for figure in map(plt.figure, numbers)]
+        assert len(pages) == 2 and all(np.array_equal(page, Book(run, 30).draw(k)) for k, page in enumerate(pages))
+        assert [tuple(plt.figure(n).bbox.size) for n in numbers] == [pytest.approx(Book(run, 30).size)] * 2
+    finally:
+        for number in numbers:
+            plt.close(number)
+    with pytest.raises(ValueError, match="plot: 33 frames; expected 1 to 20, so choose some of them"):
+        steps.conv_transpose()[:33].plot()

@@ -158,6 +158,12 @@ ARGUMENTS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "align_corners": (_yes_or_no, "yes|no", "do the corner pixels' centres stay in place?"),
     "logits": (_numbers, '"N N …"|FILE', "a pixel's scores, one for each class"),
     "label": (int, "K", "the pixel's class; 255 is void"),
+    "probabilities": (_numbers, NUMBERS, "of class 1, a number for each pixel"),
+    "w1": (float, "W", "weight of the CRF's appearance kernel"),
+    "theta_alpha": (float, "PIXELS", "its reach in pixels"),
+    "theta_beta": (float, "LEVELS", "its reach in grey levels"),
+    "w2": (float, "W", "weight of the CRF's smoothness kernel"),
+    "theta_gamma": (float, "PIXELS", "its reach in pixels"),
     "prediction": (_numbers, NUMBERS, "the predicted class of each pixel"),
     "target": (_numbers, NUMBERS, "the true class of each pixel; 255 is void"),
 }

@@ -117,12 +117,18 @@ PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 body {{ font: 16px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-h1 b {{ float: right }} small {{ font-weight: normal; color: #666 }}
-table {{ border-collapse: collapse; width: 100% }}
-td {{ border-top: 1px solid #ddd; padding: .3rem .6rem; vertical-align: top }}
-pre {{ white-space: pre-wrap; margin: 0; font: 13px/1.4 ui-monospace, monospace }}
-td:last-child {{ width: 60% }}
-.passed td:first-child {{ border-left: 4px solid #2a7 }} .failed td:first-child {{ border-left: 4px solid #c33 }}
+h1 {{ display: flex; justify-content: space-between; gap: 2rem }} h1 b {{ white-space: nowrap }}
+small {{ font-weight: normal; color: #666 }}
+table {{ border-collapse: collapse; table-layout: fixed; width: 100% }}
+tr {{ border-top: 1px solid #ddd; border-left: 4px solid #c33 }} .passed {{ border-left-color: #2a7 }}
+td {{ padding: .3rem .6rem; vertical-align: top }}
+td:nth-child(1) {{ width: 2rem }} td:nth-child(2) {{ width: 28% }} td:nth-child(3) {{ width: 3rem; white-space: nowrap }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font: 13px/1.6 ui-monospace, monospace }}
+@media (max-width: 45rem) {{
+  h1, h1 b, table, tbody {{ display: block }} tr {{ display: grid; grid-template-columns: 2rem 1fr auto }}
+  td:nth-child(n) {{ width: auto; padding: .3rem }} td:last-child {{ grid-column: 2 / -1 }}
+  .passed td:last-child {{ display: none }}
+}}
 </style>
 <h1>{title} <b>{score}</b></h1>
 {body}

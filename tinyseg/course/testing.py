@@ -117,6 +117,6 @@ def _classified(value: np.ndarray, expected: np.ndarray, wrong: np.ndarray, name
                         tolerance, hidden=False)
     at = np.unravel_index(np.argmax(np.where(wrong, abs(value - expected), -1)), wrong.shape)
     found = diagnose(evidence)
-    sentence = found.sentence.replace("the gradient", name)
+    sentence = found.sentence.replace("the gradient", name).replace("analytic / numeric", "result / expected")
     return (f"{name}: {location(evidence)}\nworst at {name}[{', '.join(map(str, at))}]: {value[at]:.6g}, "
             f"expected {expected[at]:.6g}\n{found.name}: {sentence}")

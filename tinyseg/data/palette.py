@@ -38,6 +38,12 @@ def voc_colormap() -> np.ndarray:
 VOC_PALETTE = voc_colormap()
 VOC_PALETTE.setflags(write=False)
 
+OKABE_ITO = voc_colormap()         # for up to eight classes, that colour-blind readers tell apart too: Okabe and Ito, 2008
+OKABE_ITO[:8] = [(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+                 (204, 121, 167)]
+OKABE_ITO[VOID] = 255
+OKABE_ITO.setflags(write=False)
+
 
 def read_mask(path: PathLike) -> np.ndarray:
     """Read the class indices (H, W) uint8 of a palette PNG, or of an 8-bit greyscale image whose values they are.

@@ -7,13 +7,17 @@ from ..ops.norm import BatchNorm, GroupNorm
 from ..tensor import Tensor, apply
 from .checks import TensorLike, require_float, require_shape, tensor
 
+BOUNDS: dict[str | None, tuple[float, float]] = {None: (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
+
 
 def batch_norm(input: TensorLike, running_mean: Tensor | None, running_var: Tensor | None, weight: TensorLike | None = None,
-               bias: TensorLike | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+               bias: TensorLike | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+               activation: str | None = None) -> Tensor:
     """Normalise each channel to mean 0 and variance 1, then scale and shift it: γ (x - μ) / √(σ² + ε) + β.
 
     input (N, C, …); all others (C,).  In training μ and σ² are the batch's (σ² divided by the number of values M), and the
     running statistics, if given, move towards them by `momentum` (there σ² divided by M - 1); else they are the running ones.
+    activation: "relu" or "relu6" to apply it to the result, in the same pass over memory.
     Ioffe & Szegedy 2015.  Raises ValueError for a single value a channel in training, and where shapes do not fit.
 
     >>> x = np.array([[[[1., 3.]]]])
@@ -23,15 +27,18 @@ def batch_norm(input: TensorLike, running_mean: Tensor | None, running_var: Tens
     x, w, b = _arguments("batch_norm", input, weight, bias)
     for label, running in (("running_mean", running_mean), ("running_var", running_var)):
         require_shape("batch_norm", label, running, (x.shape[1],))
+    if activation not in BOUNDS:
+        raise ValueError(f'batch_norm: activation={activation!r}; expected "relu", "relu6" or None')
+    low, high = BOUNDS[activation]
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: evaluation needs running_mean and running_var; pass training=True to use the batch's")
-        return apply(BatchNorm, x, w, b, running_mean.detach(), running_var.detach(), eps=eps)[0]
+        return apply(BatchNorm, x, w, b, running_mean.detach(), running_var.detach(), eps=eps, low=low, high=high)[0]
     count = x.size // x.shape[1]
     if count == 1:
         raise ValueError(f"batch_norm: one value a channel (input {x.shape}) has no variance; train with a larger batch or "
                          f"image, or use group_norm")
-    y, mean, var = apply(BatchNorm, x, w, b, eps=eps)
+    y, mean, var = apply(BatchNorm, x, w, b, eps=eps, low=low, high=high)
     if count and running_mean is not None and running_var is not None:
         _move(running_mean, mean, momentum)
         _move(running_var, var * (count / (count - 1)), momentum)

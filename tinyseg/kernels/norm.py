@@ -1,6 +1,8 @@
-"""Batch normalisation: one pass for the mean, one for the variance, one to write.  One task owns one channel.
+"""Batch normalisation, and the activation behind it: y = scale·x + shift of the channel, held between `low` and `high`.
 
-Sums run in the array's own precision over one image row block and in float64 across images.
+One task owns one channel and does all there is to do for it, so that the channel is still in the cache when its statistics
+are known.  In group normalisation it owns one group of channels of one image.  Sums run in the array's own precision over
+one plane and in float64 across planes.
 """
 from __future__ import annotations
 
@@ -8,6 +10,12 @@ import numpy as np
 from numba import njit, prange
 
 SUM = {"contract", "reassoc"}     # sums in any order, so that they vectorise; the order is the compiler's, always the same
+
+
+@njit(cache=True)
+def affine(scale, x, shift):
+    """scale·x + shift, rounded twice wherever it is used: forward and backward must agree on what lies beyond a bound."""
+    return scale * x + shift
 
 
 @njit(cache=True, fastmath=SUM)
@@ -28,18 +36,41 @@ def squared_deviation(a, mean):
     return np.float64(result)
 
 
+@njit(cache=True)
+def held(y, x, scale, shift, low, high):
+    """y[q] = scale·x[q] + shift, but at least `low` and at most `high`; NaN stays NaN."""
+    for q in range(x.size):
+        value = affine(scale, x[q], shift)
+        y[q] = low if value < low else high if value > high else value
+
+
 @njit(cache=True, fastmath=SUM)
-def product_sum(a, b, mean):
-    """Σ_q a[q] (b[q] - mean)"""
-    result = a.dtype.type(0)
-    for q in range(a.size):
-        result += a[q] * (b[q] - mean)
-    return np.float64(result)
+def gradient_sums(dy, x, mean, scale, shift, low, high):
+    """Σ_q g[q]  and  Σ_q g[q] (x[q] - mean),  with g = dy where the value lay between the bounds, else 0."""
+    zero = dy.dtype.type(0)
+    s, t = zero, zero
+    for q in range(x.size):
+        g = dy[q] if low < affine(scale, x[q], shift) < high else zero
+        s += g
+        t += g * (x[q] - mean)
+    return np.float64(s), np.float64(t)
+
+
+@njit(cache=True)
+def combined(dx, dy, x, scale, shift, low, high, x_scale, offset):
+    """dx[q] = scale·g[q] + x_scale·x[q] + offset"""
+    zero = dy.dtype.type(0)
+    for q in range(x.size):
+        g = dy[q] if low < affine(scale, x[q], shift) < high else zero
+        dx[q] = scale * g + x_scale * x[q] + offset
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def channel_statistics(mean, var, x):
-    """mean[c] = Σ_nq x[n, c, q] / M;  var[c] = Σ_nq (x[n, c, q] - mean[c])² / M, with M = N·Q values a channel."""
+def normalise(y, mean, var, scale, shift, x, weight, bias, eps, low, high):
+    """mean[c] = Σ_nq x[n, c, q] / M;  var[c] = Σ_nq (x[n, c, q] - mean[c])² / M, with M = N·Q values a channel;
+
+    scale = weight / √(var + eps);  shift = bias - mean·scale;  y[n, c, q] = scale[c] x[n, c, q] + shift[c], within bounds.
+    """
     batch, channels, size = x.shape
     count = max(1, batch * size)                 # an empty batch has mean and variance 0
     for c in prange(channels):
@@ -51,34 +82,84 @@ def channel_statistics(mean, var, x):
         for n in range(batch):
             s += squared_deviation(x[n, c], mean[c])
         var[c] = s / count
+        scale[c] = weight[c] / np.sqrt(var[c] + eps)
+        shift[c] = bias[c] - mean[c] * scale[c]
+        for n in range(batch):
+            held(y[n, c], x[n, c], scale[c], shift[c], low, high)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def scale_and_shift(y, x, scale, shift):
-    """y[n, c, q] = scale[c] x[n, c, q] + shift[c]."""
+def scale_and_shift(y, x, scale, shift, low, high):
+    """y[n, c, q] = scale[c] x[n, c, q] + shift[c], within bounds."""
     for c in prange(x.shape[1]):
-        a, b = scale[c], shift[c]
         for n in range(x.shape[0]):
-            for q in range(x.shape[2]):
-                y[n, c, q] = a * x[n, c, q] + b
+            held(y[n, c], x[n, c], scale[c], shift[c], low, high)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def channel_sums(dy_sum, dy_x_sum, dy, x, mean):
-    """dy_sum[c] = Σ_nq dy[n, c, q];  dy_x_sum[c] = Σ_nq dy[n, c, q] (x[n, c, q] - mean[c])."""
-    for c in prange(x.shape[1]):
+def normalise_grad(dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch):
+    """dbias = Σ g;  dweight = Σ g x̂;  dx = scale·(g - dbias/M - x̂·dweight/M),  x̂ = (x - mean)·inverse_std,
+
+    with g = dy where the value lay between the bounds, else 0.  Statistics not from the batch are constants: dx = scale·g.
+    """
+    batch, channels, size = x.shape
+    for c in prange(channels):
         s, t = 0.0, 0.0
-        for n in range(x.shape[0]):
-            s += total(dy[n, c])
-            t += product_sum(dy[n, c], x[n, c], mean[c])
-        dy_sum[c], dy_x_sum[c] = s, t
+        for n in range(batch):
+            image_s, image_t = gradient_sums(dy[n, c], x[n, c], mean[c], scale[c], shift[c], low, high)
+            s += image_s
+            t += image_t
+        dbias[c], dweight[c] = s, t * inverse_std[c]
+        x_scale = offset = dx.dtype.type(0)
+        if from_batch and batch * size > 0:
+            per_value = scale[c] / dx.dtype.type(batch * size)
+            x_scale = -per_value * inverse_std[c] * dweight[c]
+            offset = -per_value * dbias[c] - x_scale * mean[c]
+        for n in range(batch):
+            combined(dx[n, c], dy[n, c], x[n, c], scale[c], shift[c], low, high, x_scale, offset)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def combine(dx, dy, x, dy_scale, x_scale, shift):
-    """dx[n, c, q] = dy_scale[c] dy[n, c, q] + x_scale[c] x[n, c, q] + shift[c]."""
-    for c in prange(x.shape[1]):
-        a, b, d = dy_scale[c], x_scale[c], shift[c]
-        for n in range(x.shape[0]):
-            for q in range(x.shape[2]):
-                dx[n, c, q] = a * dy[n, c, q] + b * x[n, c, q] + d
+def normalise_groups(y, mean, inverse_std, x, weight, bias, eps):
+    """mean[n, g] and inverse_std[n, g] = 1 / √(σ² + eps) over the M values of group g of image n;
+
+    y[n, c, q] = weight[c] (x[n, c, q] - mean[n, g]) inverse_std[n, g] + bias[c], with g the group of channel c.
+    """
+    groups, channels, infinity = mean.shape[1], x.shape[1] // mean.shape[1], x.dtype.type(np.inf)
+    count = max(1, channels * x.shape[2])
+    for task in prange(x.shape[0] * groups):
+        n, g = task // groups, task % groups
+        s = 0.0
+        for c in range(g * channels, (g + 1) * channels):
+            s += total(x[n, c])
+        mean[n, g] = s / count
+        s = 0.0
+        for c in range(g * channels, (g + 1) * channels):
+            s += squared_deviation(x[n, c], mean[n, g])
+        inverse_std[n, g] = 1 / np.sqrt(s / count + eps)
+        for c in range(g * channels, (g + 1) * channels):
+            scale = weight[c] * inverse_std[n, g]
+            held(y[n, c], x[n, c], scale, bias[c] - mean[n, g] * scale, -infinity, infinity)
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def normalise_groups_grad(dx, dweight, dbias, dy, x, mean, inverse_std, weight):
+    """Of each image: dbias[n, c] = Σ_q dy;  dweight[n, c] = Σ_q dy x̂;  and, with g = weight·dy and the group's mean values,
+
+    dx = (g - mean g - x̂·mean(g x̂)) inverse_std,  x̂ = (x - mean) inverse_std.
+    """
+    groups, channels, infinity = mean.shape[1], x.shape[1] // mean.shape[1], x.dtype.type(np.inf)
+    count, zero = max(1, channels * x.shape[2]), dx.dtype.type(0)
+    for task in prange(x.shape[0] * groups):
+        n, g = task // groups, task % groups
+        centre, inverse = mean[n, g], inverse_std[n, g]
+        s, t = 0.0, 0.0
+        for c in range(g * channels, (g + 1) * channels):
+            plane_s, plane_t = gradient_sums(dy[n, c], x[n, c], centre, zero, zero, -infinity, infinity)
+            dbias[n, c], dweight[n, c] = plane_s, plane_t * inverse
+            s += weight[c] * dbias[n, c]
+            t += weight[c] * dweight[n, c]
+        x_scale = dx.dtype.type(-inverse * inverse * t / count)
+        offset = dx.dtype.type(-inverse * s / count - x_scale * centre)
+        for c in range(g * channels, (g + 1) * channels):
+            combined(dx[n, c], dy[n, c], x[n, c], weight[c] * inverse, zero, -infinity, infinity, x_scale, offset)

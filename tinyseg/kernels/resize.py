@@ -1,37 +1,44 @@
-"""Resampling a plane along both axes.  One task owns one plane (n, c).
+"""Resampling a plane along both axes, first down, then across.  One task owns one plane (n, c).
 
 An axis is given as (first, second, fraction): output i lies at the part `fraction[i]` of the way from input first[i] to
 input second[i].
 """
 from __future__ import annotations
 
+import numpy as np
 from numba import njit, prange
 
 
 @njit(cache=True, parallel=True, nogil=True)
 def bilinear(y, x, top, bottom, down, left, right, across):
-    """y[n, i, j] = (1-b)·((1-a)·x[n, t, l] + a·x[n, t, r]) + b·((1-a)·x[n, u, l] + a·x[n, u, r]),  b = down, a = across."""
+    """y[n, i, j] = (1-a)·row[l] + a·row[r],  row[w] = (1-b)·x[n, top[i], w] + b·x[n, bottom[i], w],  b = down, a = across."""
+    one = x.dtype.type(1)
     for n in prange(y.shape[0]):
+        row = np.empty(x.shape[2], x.dtype)
         for i in range(y.shape[1]):
             upper, lower, b = x[n, top[i]], x[n, bottom[i]], down[i]
+            for w in range(row.size):
+                row[w] = (one - b) * upper[w] + b * lower[w]
             for j in range(y.shape[2]):
-                l, r, a = left[j], right[j], across[j]
-                y[n, i, j] = (1 - b) * ((1 - a) * upper[l] + a * upper[r]) + b * ((1 - a) * lower[l] + a * lower[r])
+                y[n, i, j] = (one - across[j]) * row[left[j]] + across[j] * row[right[j]]
 
 
 @njit(cache=True, parallel=True, nogil=True)
 def bilinear_grad(dx, dy, top, bottom, down, left, right, across):
     """The transpose: every output pixel gives its gradient to the four that it came from, by the same weights."""
+    one = dy.dtype.type(1)
     for n in prange(dy.shape[0]):
+        row = np.empty(dx.shape[2], dx.dtype)
         dx[n] = 0
         for i in range(dy.shape[1]):
             upper, lower, b = dx[n, top[i]], dx[n, bottom[i]], down[i]
+            row[:] = 0
             for j in range(dy.shape[2]):
-                l, r, a = left[j], right[j], across[j]
-                upper[l] += (1 - b) * (1 - a) * dy[n, i, j]
-                upper[r] += (1 - b) * a * dy[n, i, j]
-                lower[l] += b * (1 - a) * dy[n, i, j]
-                lower[r] += b * a * dy[n, i, j]
+                row[left[j]] += (one - across[j]) * dy[n, i, j]
+                row[right[j]] += across[j] * dy[n, i, j]
+            for w in range(row.size):
+                upper[w] += (one - b) * row[w]
+                lower[w] += b * row[w]
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -178,6 +178,21 @@ def add_lane_products(typing, tile, rows, a, at, x, starts, first, offset):
     return tile(tile, rows, a, at, x, starts, first, offset), generate
 
 
+@intrinsic(prefer_literal=True)
+def add_outer(typing, tile, rows, a, at, step, x, start, pitch):
+    """tile[r, n] += a[at + r·step] · x[start + n·pitch …]"""
+    def generate(context, builder, signature, values):
+        emit = Emitter(context, builder, signature, values, tile.dtype)
+        total, cols = emit.tile(0), tile.count // rows.literal_value
+        vectors = [emit.load(5, values[6], builder.mul(values[7], INDEX(n))) for n in range(cols)]
+        for r in range(rows.literal_value):
+            value = emit.broadcast(emit.item(2, values[3], builder.mul(values[4], INDEX(r))))
+            for n in range(cols):
+                total[r * cols + n] = emit.multiply_add(value, vectors[n], total[r * cols + n])
+        return emit.result(total)
+    return tile(tile, rows, a, at, types.int64, x, start, pitch), generate
+
+
 @intrinsic
 def add_tile(typing, tile, array, at):
     """tile[k] + array[at + k·lanes …]"""

@@ -29,7 +29,10 @@ class ConvNormReLU(nn.Module):
         self.relu: nn.Module = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.norm(self.conv(x)))
+        return nn.chain(x, self.conv, self.norm, self.relu)
+
+    def normalised(self) -> list[tuple[str, str]]:
+        return [("conv", "norm")]
 
 
 def norm_layer(norm: str | None, channels: int) -> nn.Module:

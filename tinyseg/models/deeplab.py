@@ -131,10 +131,7 @@ def _classifier(in_channels: int, num_classes: int, kernel_size: int = 1, rate: 
 
 def _encoder(name: str, in_channels: int, width: int, output_stride: int) -> Encoder:
     """The encoder, without what makes class scores of a whole image, and VGG with the papers' poolings."""
-    encoder = ENCODERS[name](in_channels=in_channels, width=width, output_stride=output_stride)
-    for head in ("classifier", "fc", "linear"):
-        if hasattr(encoder, head):
-            delattr(encoder, head)
+    encoder = ENCODERS[name](num_classes=0, in_channels=in_channels, width=width, output_stride=output_stride)
     if isinstance(encoder, VGG):
         encoder.ceil_mode = True                            # padded poolings lose no row or column, of any size
         poolings = [i for i, layer in encoder.features.named_children() if isinstance(layer, nn.MaxPool2d)]

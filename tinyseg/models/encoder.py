@@ -51,6 +51,7 @@ class Encoder(nn.Module):
     """An image classifier that also serves as the encoder of a segmentation network.
 
     Called with images (N, in_channels, H, W) it returns class scores (N, num_classes); `pyramid` returns feature maps.
+    num_classes=0 leaves out the layers that make the scores, which are most of VGG's weights; features are returned then.
 
     channels, strides: of each map of the pyramid.
     dilation: of the last map; what is put behind it must be dilated as much to see what it would see at stride 32.
@@ -63,9 +64,9 @@ class Encoder(nn.Module):
     def __init__(self, num_classes: int, in_channels: int, width: int, output_stride: int,
                  channels: Sequence[int], steps: Sequence[int]):
         name = type(self).__name__
-        if min(num_classes, in_channels, width) < 1:
+        if num_classes < 0 or min(in_channels, width) < 1:
             raise ValueError(f"{name}: num_classes={num_classes}, in_channels={in_channels}, width={width}; "
-                             f"expected at least 1 of each")
+                             f"expected at least 1 of each, or num_classes=0 for an encoder that only makes features")
         if output_stride not in OUTPUT_STRIDES:
             raise ValueError(f"{name}: output_stride={output_stride}; expected 8, 16 or 32")
         self.num_classes, self.in_channels, self.width = num_classes, in_channels, width

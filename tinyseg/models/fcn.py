@@ -269,10 +269,7 @@ def _score_layer(channels: int, num_classes: int) -> nn.Conv2d:
 def _encoder(name: str, in_channels: int, width: int, padding: int | None, upsampling: str) -> Encoder:
     """The encoder without its head, with the paper's poolings and padding; ValueError if it does not serve an FCN."""
     settings = {"ceil_mode": True} if name.startswith("vgg") else {}
-    encoder = ENCODERS[name](num_classes=1, in_channels=in_channels, width=width, **settings)
-    for head in HEADS:
-        if hasattr(encoder, head):
-            delattr(encoder, head)
+    encoder = ENCODERS[name](num_classes=0, in_channels=in_channels, width=width, **settings)
     if encoder.strides[-3:] != (8, 16, 32):
         raise ValueError(f"FCN: encoder={name!r} has maps of strides {encoder.strides}; expected 8, 16 and 32 at the "
                          f"end")

@@ -56,7 +56,7 @@ class MobileNetV1(Encoder):
         self.blocks = nn.ModuleList(blocks)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.fc = nn.Linear(32 * width, num_classes)
+        self.fc = nn.Linear(32 * width, num_classes) if num_classes else nn.Identity()
         he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

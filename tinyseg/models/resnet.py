@@ -56,10 +56,11 @@ class ResNet(Encoder):
             setattr(self, f"layer{i}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
+        head = nn.Linear(channels[-1], num_classes) if num_classes else nn.Identity()
         if cifar:
-            self.linear = nn.Linear(channels[-1], num_classes)
+            self.linear = head
         else:
-            self.fc = nn.Linear(channels[-1], num_classes)
+            self.fc = head
         he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,13 +74,16 @@ class ResNet(Encoder):
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """The maps after the first convolution (with normalisation and ReLU) and after each stage."""
         self.check_input(x)
-        x = self.relu(self.bn1(self.conv1(x)))
+        x = nn.chain(x, self.conv1, self.bn1, self.relu)
         maps = [x]
         x = self.maxpool(x)
         for i in range(1, len(self.stages)):
             x = getattr(self, f"layer{i}")(x)
             maps.append(x)
         return maps
+
+    def normalised(self) -> list[tuple[str, str]]:
+        return [("conv1", "bn1")]
 
 
 class BasicBlock(nn.Module):
@@ -104,9 +108,11 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, ⌈H/step⌉, ⌈W/step⌉)"""
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
+        y = nn.chain(x, self.conv1, self.bn1, self.relu, self.conv2, self.bn2)
         return self.relu(y + self.downsample(x))
+
+    def normalised(self) -> list[tuple[str, str]]:
+        return [("conv1", "bn1"), ("conv2", "bn2")]
 
 
 class PadShortcut(nn.Module):

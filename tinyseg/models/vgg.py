@@ -54,9 +54,11 @@ class VGG(Encoder):
             self.features.append(pool)
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Sequential(nn.Linear(7 * 7 * 8 * width, 64 * width), nn.ReLU(), nn.Dropout(0.5),
-                                        nn.Linear(64 * width, 64 * width), nn.ReLU(), nn.Dropout(0.5),
-                                        nn.Linear(64 * width, num_classes))
+        self.classifier = nn.Sequential()
+        if num_classes:
+            self.classifier = nn.Sequential(nn.Linear(7 * 7 * 8 * width, 64 * width), nn.ReLU(), nn.Dropout(0.5),
+                                            nn.Linear(64 * width, 64 * width), nn.ReLU(), nn.Dropout(0.5),
+                                            nn.Linear(64 * width, num_classes))
         he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,11 +71,14 @@ class VGG(Encoder):
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """The maps after pool1 to pool5."""
         self.check_input(x, 1 if self.ceil_mode else self.strides[-1])
-        maps = []
+        maps: list[Tensor] = []
+        stage: list[nn.Module] = []
         for layer in self.features:
-            x = layer(x)
+            stage.append(layer)
             if isinstance(layer, nn.MaxPool2d):
+                x = nn.chain(x, *stage)
                 maps.append(x)
+                stage = []
         return maps
 
 

@@ -127,7 +127,7 @@ class BatchNorm2d(Layer):
 
     In evaluation mode the running mean and variance stand in for the batch's, if they are tracked: a call in training
     moves them by `momentum` towards the batch's mean and unbiased variance; momentum=None averages over all calls.
-    Ioffe & Szegedy 2015.
+    A call may name the activation to apply in the same pass, as `chain` does.  Ioffe & Szegedy 2015.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
@@ -145,12 +145,12 @@ class BatchNorm2d(Layer):
         self.register_buffer("running_var", Tensor(np.ones(num_features, np.float32)) if tracked else None)
         self.register_buffer("num_batches_tracked", Tensor(np.array(0)) if tracked else None)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, activation: str | None = None) -> Tensor:
         momentum, tracked = self.momentum, self.num_batches_tracked
         if momentum is None:
             momentum = 1 / (1 + tracked.item()) if tracked is not None else 0.0
         output = F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias,
-                              self.training or self.running_mean is None, momentum, self.eps)
+                              self.training or self.running_mean is None, momentum, self.eps, activation)
         if self.training and tracked is not None:
             tracked.writable()[...] += 1
         return output

@@ -14,6 +14,7 @@ from ..graph import no_grad
 from ..op import Array
 from ..tensor import Tensor
 from ..versions import Memory
+from .ledger import LEDGER, Call, shapes
 
 Self = TypeVar("Self", bound="Module")
 
@@ -58,6 +59,7 @@ class Module:
 
     # Defaults of the class, so that a subclass may leave out super().__init__().
     training: bool = True
+    fused: bool = False                  # is this part of what `fuse` returned?
     _buffers: frozenset[str] = frozenset()
     _hooks: tuple[HookHandle, ...] = ()
 
@@ -66,11 +68,24 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward(self, ...)")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        output = self.forward(*inputs, **settings)
-        for handle in self._hooks:
-            changed = handle.hook(self, inputs, output)
-            output = output if changed is None else changed
-        return output
+        outermost = LEDGER.done is None
+        if LEDGER.done is None:
+            LEDGER.done = []
+        try:
+            output = self.forward(*inputs, **settings)
+            for handle in self._hooks:
+                changed = handle.hook(self, inputs, output)
+                output = output if changed is None else changed
+            LEDGER.done.append(Call(self, shapes(output)))
+            return output
+        except Exception as error:
+            LEDGER.note_failure(error, self, inputs)
+            if outermost:
+                LEDGER.explain(error, self)
+            raise
+        finally:
+            if outermost:
+                LEDGER.clear()
 
     def __setattr__(self, name: str, value: Any) -> None:
         what = f"{type(self).__name__}.{name}"
@@ -165,7 +180,13 @@ class Module:
     # Modes ----------------------------------------------------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Training mode for this module and all inside: batch norm uses the batch's statistics, dropout drops."""
+        """Training mode for this module and all inside: batch norm uses the batch's statistics, dropout drops.
+
+        RuntimeError for what `fuse` returned, which has no batch norm any more.
+        """
+        if mode and any(module.fused for module in self.modules()):
+            raise RuntimeError(f"{type(self).__name__}: fused for inference, it cannot train; train the model that it was "
+                               f"fused from, and fuse again")
         for module in self.modules():
             module.training = mode
         return self
@@ -173,6 +194,20 @@ class Module:
     def eval(self: Self) -> Self:
         """Evaluation mode: train(False)."""
         return self.train(False)
+
+    def normalised(self) -> list[tuple[str, str]]:
+        """The attributes (convolution, normalisation) of which the second works on the output of the first and nothing else
+        does; for `fuse`, and for modules that have such to say so."""
+        return []
+
+    def fuse(self: Self) -> Self:
+        """A copy for inference, in evaluation mode, with batch norm folded into the convolutions: equal up to rounding.
+
+        As torch.ao.quantization.fuse_modules: the convolutions have other weights and a bias each, and an nn.Identity
+        stands where the norm was, so that its names are not in `state_dict`.  The model itself stays as it is.
+        """
+        from .fusing import fused
+        return fused(self)
 
     def zero_grad(self) -> None:
         """Forget all gradients: every `.grad` becomes None."""

@@ -63,7 +63,8 @@ class CrossEntropy(Op):
             return loss.reshape(target.shape)
         ctx.divisor = 1
         if reduction == "mean":
-            ctx.divisor = w[t2[t2 != ignore_index]].sum(dtype=np.float64)
+            counts = t2 != ignore_index
+            ctx.divisor = np.count_nonzero(counts) if weight is None else w[t2[counts]].sum(dtype=np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             return (loss.sum(dtype=np.float64) / ctx.divisor).astype(x.dtype)
 

@@ -16,49 +16,47 @@ class BatchNorm(Op):
 
     With given statistics (evaluation) they are constants: dx = γ / √(σ² + ε) · dy.  The second and third result are μ and σ².
     Ioffe & Szegedy 2015, algorithm 1.
+
+    The activation behind it costs nothing when it is computed in the same pass: y = min(max(γ x̂ + β, low), high) is a ReLU
+    with bounds (0, ∞), a ReLU6 with (0, 6) and none at all with (-∞, ∞).  Beyond a bound dy counts as 0.
     """
 
-    def forward(ctx, x, weight, bias, mean=None, var=None, *, eps):
-        x3 = _positions(x)
-        ctx.from_batch = mean is None
+    def forward(ctx, x, weight, bias, mean=None, var=None, *, eps, low, high):
+        ctx.x, ctx.from_batch, number = _positions(x), mean is None, x.dtype.type
+        ctx.bounds, y = (number(low), number(high)), np.empty_like(ctx.x)
         if ctx.from_batch:
-            mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-            kernels.channel_statistics(mean, var, x3)
-        ctx.x, ctx.weight, ctx.mean, ctx.inverse_std = x3, weight, mean, 1 / np.sqrt(var + x.dtype.type(eps))
-        scale = weight * ctx.inverse_std
-        y = np.empty_like(x3)
-        kernels.scale_and_shift(y, x3, scale, bias - mean * scale)
+            mean, var, ctx.scale, ctx.shift = (np.empty(x.shape[1], x.dtype) for _ in range(4))
+            kernels.normalise(y, mean, var, ctx.scale, ctx.shift, ctx.x, dense(weight), dense(bias), number(eps), *ctx.bounds)
+        else:
+            ctx.scale = weight / np.sqrt(var + number(eps))
+            ctx.shift = bias - mean * ctx.scale
+            kernels.scale_and_shift(y, ctx.x, ctx.scale, ctx.shift, *ctx.bounds)
+        ctx.mean, ctx.inverse_std = dense(mean), 1 / np.sqrt(var + number(eps))
         return y.reshape(x.shape), mean, var
 
     def backward(ctx, dy):
-        x, count = ctx.x, ctx.x.shape[0] * ctx.x.shape[2]
-        dy3 = _positions(dy)
-        dbias, centred = np.empty_like(ctx.mean), np.empty_like(ctx.mean)
-        kernels.channel_sums(dbias, centred, dy3, x, ctx.mean)
-        dweight = centred * ctx.inverse_std
-        dy_scale = ctx.weight * ctx.inverse_std
-        if ctx.from_batch and count:
-            x_scale = -dy_scale * ctx.inverse_std * dweight / count
-            shift = -dy_scale * dbias / count - x_scale * ctx.mean
-        else:
-            x_scale = shift = np.zeros_like(dy_scale)
-        dx = np.empty_like(x)
-        kernels.combine(dx, dy3, x, dy_scale, x_scale, shift)
+        dx, dweight, dbias = np.empty_like(ctx.x), np.empty_like(ctx.mean), np.empty_like(ctx.mean)
+        kernels.normalise_grad(dx, dweight, dbias, _positions(dy), ctx.x, ctx.mean, ctx.inverse_std, ctx.scale, ctx.shift,
+                               *ctx.bounds, ctx.from_batch)
         return (dx.reshape(dy.shape), dweight, dbias, None, None)[:len(ctx.needs_input_grad)]
 
-    def reference(x, weight, bias, mean=None, var=None, *, eps):
+    def reference(x, weight, bias, mean=None, var=None, *, eps, low, high):
         others = (0, *range(2, x.ndim))
         if mean is None:
             mean = x.mean(axis=others)
             var = ((x - _per_channel(mean, x)) ** 2).mean(axis=others)
         normalised = (x - _per_channel(mean, x)) / np.sqrt(_per_channel(var, x) + eps)
-        return _per_channel(weight, x) * normalised + _per_channel(bias, x), mean, var
+        y = _per_channel(weight, x) * normalised + _per_channel(bias, x)
+        return np.where(y.real > low, np.where(y.real < high, y, high), low), mean, var
 
     def samples(rng):
-        for shape in [(2, 3, 4, 5), (4, 2), (1, 2, 3, 1)]:
+        for shape, low, high in [((2, 3, 4, 5), -np.inf, np.inf), ((4, 2), -np.inf, np.inf), ((1, 2, 3, 1), -np.inf, np.inf),
+                                 ((2, 3, 4, 5), 0.0, np.inf), ((3, 2, 5, 2), -0.5, 0.5)]:
             c = shape[1]
-            yield Sample((normal(rng, *shape), normal(rng, c), normal(rng, c)), {"eps": 1e-5})
-        yield Sample((normal(rng, 2, 3, 2, 2), normal(rng, 3), normal(rng, 3), normal(rng, 3), positive(rng, 3)), {"eps": 1e-3})
+            yield Sample((normal(rng, *shape), normal(rng, c), normal(rng, c)), {"eps": 1e-5, "low": low, "high": high})
+        for low, high in [(-np.inf, np.inf), (0.0, 6.0)]:
+            yield Sample((normal(rng, 2, 3, 2, 2), normal(rng, 3), normal(rng, 3), normal(rng, 3), positive(rng, 3)),
+                         {"eps": 1e-3, "low": low, "high": high})
 
 
 class GroupNorm(Op):
@@ -68,17 +66,16 @@ class GroupNorm(Op):
     """
 
     def forward(ctx, x, weight, bias, *, num_groups, eps):
-        ctx.shape, ctx.weight = (len(x), num_groups, -1) if x.size else x.shape, _per_channel(weight, x)
-        grouped = x.reshape(ctx.shape)                                      # (N, C, H, W) -> (N, G, C/G·H·W)
-        ctx.inverse_std = 1 / np.sqrt(grouped.var(axis=2, keepdims=True) + x.dtype.type(eps))
-        ctx.normalised = ((grouped - grouped.mean(axis=2, keepdims=True)) * ctx.inverse_std).reshape(x.shape)
-        return ctx.weight * ctx.normalised + _per_channel(bias, x)
+        ctx.x, ctx.weight = _positions(x), dense(weight)
+        ctx.mean, ctx.inverse_std = (np.empty((len(x), num_groups), x.dtype) for _ in range(2))
+        y = np.empty_like(ctx.x)
+        kernels.normalise_groups(y, ctx.mean, ctx.inverse_std, ctx.x, ctx.weight, dense(bias), x.dtype.type(eps))
+        return y.reshape(x.shape)
 
     def backward(ctx, dy):
-        others = (0, *range(2, dy.ndim))
-        g, normalised = (ctx.weight * dy).reshape(ctx.shape), ctx.normalised.reshape(ctx.shape)
-        dx = g - g.mean(axis=2, keepdims=True) - normalised * (g * normalised).mean(axis=2, keepdims=True)
-        return (dx * ctx.inverse_std).reshape(dy.shape), (dy * ctx.normalised).sum(axis=others), dy.sum(axis=others)
+        dx, (dweight, dbias) = np.empty_like(ctx.x), np.empty((2, *dy.shape[:2]), dy.dtype)
+        kernels.normalise_groups_grad(dx, dweight, dbias, _positions(dy), ctx.x, ctx.mean, ctx.inverse_std, ctx.weight)
+        return dx.reshape(dy.shape), dweight.sum(axis=0), dbias.sum(axis=0)
 
     def reference(x, weight, bias, *, num_groups, eps):
         y = np.empty(x.shape, np.result_type(x, weight, bias))

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels import dense
+from ..kernels import pointwise as kernels
 from ..op import Op, Sample
 from .sampling import distinct, normal, positive
 
@@ -141,10 +143,15 @@ class ReLU(Op, name="relu"):
     """y = max(x, 0);   dx = dy [x > 0]  (0 at the kink, as PyTorch)"""
 
     def forward(ctx, x):
-        ctx.y = np.maximum(x, 0)
+        ctx.y = np.empty(x.shape, x.dtype)
+        kernels.relu(ctx.y.reshape(-1), dense(x).reshape(-1))
         return ctx.y
 
-    def backward(ctx, dy): return (dy * (ctx.y > 0),)
+    def backward(ctx, dy):
+        dx = np.empty(dy.shape, dy.dtype)
+        kernels.relu_grad(dx.reshape(-1), dense(dy).reshape(-1), ctx.y.reshape(-1))
+        return (dx,)
+
     def reference(x): return np.where(x.real > 0, x, 0)
     def samples(rng): return _single(rng, distinct)
 
@@ -153,10 +160,15 @@ class ReLU6(Op, name="relu6"):
     """y = min(max(x, 0), 6);   dx = dy [0 < x < 6]  (0 at both kinks, as PyTorch)"""
 
     def forward(ctx, x):
-        ctx.y = np.clip(x, 0, 6)
+        ctx.y, ctx.bounds = np.empty(x.shape, x.dtype), (x.dtype.type(0), x.dtype.type(6))
+        kernels.clip(ctx.y.reshape(-1), dense(x).reshape(-1), *ctx.bounds)
         return ctx.y
 
-    def backward(ctx, dy): return (dy * ((ctx.y > 0) & (ctx.y < 6)),)
+    def backward(ctx, dy):
+        dx = np.empty(dy.shape, dy.dtype)
+        kernels.clip_grad(dx.reshape(-1), dense(dy).reshape(-1), ctx.y.reshape(-1), *ctx.bounds)
+        return (dx,)
+
     def reference(x): return np.where(x.real > 0, np.where(x.real < 6, x, 6), 0)
     def samples(rng): return (Sample((np.asarray(5 * s.arrays[0]),)) for s in _single(rng, distinct))
 

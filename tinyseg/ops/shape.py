@@ -1,8 +1,12 @@
 """Moving elements about: reshape, permute, index, cat, stack, pad.  All are linear; backward moves them back."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from ..kernels import dense
+from ..kernels import shape as kernels
 from ..op import Op, Sample
 from .sampling import normal
 
@@ -71,10 +75,22 @@ class Cat(Op):
     linear = (0, 1, 2)
 
     def forward(ctx, *xs, dim):
-        ctx.ends, ctx.dim = np.cumsum([x.shape[dim] for x in xs])[:-1], dim
-        return np.concatenate(xs, dim)
+        ctx.dim, ctx.shapes, start = dim % xs[0].ndim, [x.shape for x in xs], 0
+        length = sum(x.shape[dim] for x in xs)
+        y = np.empty((*xs[0].shape[:ctx.dim], length, *xs[0].shape[ctx.dim + 1:]), np.result_type(*xs))
+        for x in xs:
+            rows = _rows(dense(x.astype(y.dtype, copy=False)), ctx.dim)
+            kernels.copy_columns(_rows(y, ctx.dim), start, rows, 0, rows.shape[1])
+            start += rows.shape[1]
+        return y
 
-    def backward(ctx, dy): return tuple(np.split(dy, ctx.ends, ctx.dim))
+    def backward(ctx, dy):
+        dxs, start = [np.empty(shape, dy.dtype) for shape in ctx.shapes], 0
+        for dx in dxs:
+            rows = _rows(dx, ctx.dim)
+            kernels.copy_columns(rows, 0, _rows(dense(dy), ctx.dim), start, rows.shape[1])
+            start += rows.shape[1]
+        return tuple(dxs)
 
     def reference(*xs, dim):
         dim %= xs[0].ndim
@@ -146,6 +162,11 @@ class Pad(Op):
             ((1, 1, 3, 3), ((0, 0), (0, 0), (3, 1), (0, 2)), "circular"),
         ]:
             yield Sample((normal(rng, *shape),), {"widths": widths, "mode": mode, "value": 0.0})
+
+
+def _rows(a, dim):
+    """(…, n, …) -> (rows, columns): what stands before dimension `dim`, and all the rest."""
+    return a.reshape(math.prod(a.shape[:dim]), math.prod(a.shape[dim:]))
 
 
 def _source(length, before, after, mode):

@@ -1,6 +1,7 @@
 """Backward itself: the graph of a computation, node after node, gradient after gradient."""
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -65,7 +66,7 @@ def _frames(root: Node, grad: Array, leaves: Mapping[str, Tensor]) -> Iterator[F
     for node, dy, handed_on in backward_steps(root, grad):
         before = {source: arrived.get(source) for source in handed_on}
         for source, dx in handed_on.items():
-            arrived[source] = dx if before[source] is None else arrived[source] + dx
+            arrived[source] = dx.copy() if before[source] is None else arrived[source] + dx
         names = " and ".join(drawing.names[source] for source in handed_on)
         added = any(part is not None for part in before.values())
         inputs = "inputs" if len(handed_on) > 1 else "input"
@@ -107,11 +108,12 @@ class _Drawing:
         for source in self.sources:                                        # a leaf stands just before its first user
             if not isinstance(source, Node):
                 column[source] = min(column[b] for a, b in self.edges if a is source) - 1
-        rows: Counter[int] = Counter()
-        places = {}
-        for source in sorted(self.sources, key=lambda s: not isinstance(s, Node)):
-            places[source] = (column[source], rows[column[source]])
-            rows[column[source]] += 1
+        places: dict[Source, tuple[int, int]] = {}
+        for source in sorted(self.sources, key=lambda s: (column[s], not isinstance(s, Node))):
+            here = column[source]
+            taken = {row for other, row in places.values() if other == here}
+            taken |= {places[a][1] for a, b in self.edges if column[a] < here < column[b]}     # by arrows that pass
+            places[source] = here, next(row for row in itertools.count() if row not in taken)
         return places
 
     def graph(self, read: Source | None = None, written: Any = ()) -> Graph:

@@ -168,6 +168,15 @@ class Steps(Sequence[Frame]):
         with replacing(path) as file:
             sheet(self).save(file, format="png")
 
+    def plot(self) -> None:
+        """Draw each frame into a pyplot figure of its own, large enough for a slide; `plt.show()` shows them.
+
+        ValueError for more than 20 frames, or none: `choose` some of them.
+        """
+        from .pictures import plot
+
+        plot(self)
+
     def save_gif(self, path: str | os.PathLike, seconds: float = 1.5) -> None:
         """Write an animated GIF, `seconds` a frame."""
         from .pictures import write_gif

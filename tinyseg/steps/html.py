@@ -15,7 +15,7 @@ body {{ margin: 0; padding: 0.8em; background: #fff; color: #111;
 h1 {{ font-size: 1.15em; margin: 0 0 0.3em }}
 #sentence {{ min-height: 2.6em; margin: 0 0 0.4em }}
 #stage {{ display: flex; flex-wrap: wrap; gap: 0.6em 1.8em; align-items: flex-start; margin-top: 0.6em }}
-.panel {{ overflow-x: auto; max-width: 100% }}
+.panel {{ overflow-x: auto; max-width: 100%; position: relative }}
 table {{ border-collapse: separate; border-spacing: 2px; font-variant-numeric: tabular-nums }}
 .title {{ font-weight: bold; white-space: nowrap; padding-bottom: 0.1em }}
 td {{ border: 2px solid {EDGE[0]}; padding: 0 0.3em; text-align: right; height: 1.45em; box-sizing: content-box;

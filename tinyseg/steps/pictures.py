@@ -1,4 +1,7 @@
-"""Steps as pictures: a sheet of all frames, an animated GIF.  Drawn with Pillow, a frame in a few milliseconds."""
+"""Steps as pictures: a sheet of all frames, a figure for each, an animated GIF.
+
+Drawn with Pillow, a frame in a few milliseconds.
+"""
 from __future__ import annotations
 
 import math
@@ -12,6 +15,7 @@ if TYPE_CHECKING:                        # Pillow and matplotlib take time to im
 
 INK, FAINT = "#111111", "#555555"
 MOST_FRAMES = 64                                     # on a sheet
+MOST_FIGURES = 20                                    # open at once, before matplotlib warns
 PAGE = 52                                            # width of a page, in letters' heights
 SINGLE, IN_SHEET, IN_GIF = 30, 15, 22                # height of a letter in pixels
 
@@ -32,6 +36,20 @@ def sheet(steps: Steps) -> Image.Image:
         place = 2 + k % across * (width + 2), 2 + k // across * (height + 2)
         picture.paste(book.draw(k) if k < len(steps) else Image.new("RGB", book.size, "white"), place)
     return picture
+
+
+def plot(steps: Steps) -> None:
+    """A pyplot figure for each frame, drawn large."""
+    import matplotlib.pyplot as plt
+
+    if not 1 <= len(steps) <= MOST_FIGURES:
+        raise ValueError(f"plot: {len(steps)} frames; expected 1 to {MOST_FIGURES}, so choose some of them")
+    book = Book(steps, SINGLE)
+    for k in range(len(steps)):
+        figure = plt.figure(figsize=(book.size[0] / 120, book.size[1] / 120), dpi=120, layout="none")
+        ax = figure.add_axes((0, 0, 1, 1))
+        ax.imshow(book.draw(k))
+        ax.set_axis_off()
 
 
 def write_gif(steps: Steps, file: BinaryIO, seconds: float) -> None:

@@ -7,6 +7,7 @@ import select
 import shutil
 import sys
 import textwrap
+from dataclasses import replace
 from typing import NamedTuple
 
 from .frames import Frame, Graph, Grid, Panel, Steps, Text, number
@@ -47,7 +48,7 @@ def plain(steps: Steps) -> str:
 def arrange(frame: Frame, widths: dict[str, int], columns: int, colour: bool) -> list[str]:
     """The panels of a frame side by side, as many in a row as there is room for."""
     rows: list[list[Block]] = []
-    for block in (_block(panel, widths, colour) for panel in frame.panels):
+    for block in (_block(panel, widths, colour, columns) for panel in frame.panels):
         used = sum(other.width + GAP for other in rows[-1]) if rows else columns
         if used + block.width > columns:
             rows.append([])
@@ -61,9 +62,10 @@ def arrange(frame: Frame, widths: dict[str, int], columns: int, colour: bool) ->
     return lines
 
 
-def _block(panel: Panel, widths: dict[str, int], colour: bool) -> Block:
+def _block(panel: Panel, widths: dict[str, int], colour: bool, columns: int) -> Block:
     if isinstance(panel, Grid):
-        lines = _grid_lines(panel, widths[panel.title], colour)
+        parts = _parts(panel, widths[panel.title], colour, columns)
+        lines = [line for part in parts for line in ["", *_grid_lines(part, widths[panel.title], colour)]][1:]
     elif isinstance(panel, Graph):
         lines = _graph_lines(panel, colour)
     else:
@@ -75,9 +77,21 @@ def _block(panel: Panel, widths: dict[str, int], colour: bool) -> Block:
     return Block(width, [f"{BOLD}{title}{RESET}" if colour else title, *body])
 
 
+def _parts(grid: Grid, width: int, colour: bool, columns: int) -> list[Grid]:
+    """The grid, cut between its columns where it is wider than the window; the parts will stand below one another."""
+    room = columns - _heading(grid)
+    most = max(1, room // (width + (1 if colour else 2)))
+    return [replace(grid, values=grid.values[:, at:at + most], roles=grid.roles[:, at:at + most],
+                    columns=grid.columns[at:at + most]) for at in range(0, grid.values.shape[1], most)]
+
+
+def _heading(grid: Grid) -> int:
+    """Letters that the names of the rows take, with a space."""
+    return max((len(name) + 1 for name in grid.rows), default=0)
+
+
 def _grid_lines(grid: Grid, width: int, colour: bool) -> list[str]:
-    heading = max(map(len, grid.rows), default=0)
-    lines = []
+    heading, lines = _heading(grid), []
     if grid.columns:
         edge = " " if colour else "  "
         lines.append(" " * heading + "".join(f"{name:>{width}}".rjust(width + 1).ljust(width + len(edge))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..functional import pixel_shuffle
 from ..nn.init import bilinear_
 from ..op import Array
 from ..ops.conv import ConvTranspose2d
@@ -25,10 +26,10 @@ Upsample = Callable[[Array], Array]
 def upsampling(input: Any = ((1, 2), (3, 4)), stride: int = 2) -> Steps:
     """Every method of upsampling on the same image, one frame each, and in each what becomes of one pixel.
 
-    input (H, W), enlarged `stride` times; the two last ways keep corner pixels in the corners: s(H - 1) + 1 rows.
+    input (H, W), enlarged `stride` times; two ways keep corner pixels in the corners: s(H - 1) + 1 rows.
 
-    >>> [frame.sentence.partition(":")[0] for frame in upsampling()]
-    ['Nearest', 'Bed of nails', 'Max unpooling', 'Bilinear', 'Bilinear, corners aligned', 'Transposed convolution']
+    >>> [frame.sentence.partition(":")[0] for frame in upsampling()][2:]
+    ['Max unpooling', 'Bilinear', 'Bilinear, corners aligned', 'Transposed convolution', 'Pixel shuffle']
     """
     x, s = plane("upsampling: input", input), pair("upsampling: stride", stride)
     canvas_fits("upsampling", (x.shape[0] * s[0], x.shape[1] * s[1]))
@@ -60,6 +61,12 @@ def _upsampling_frames(x: Array, s: int) -> Iterator[Frame]:
                  "learned, it can be anything.", x,
                  lambda a: reference(ConvTranspose2d)(a, kernel, stride=(s, s), padding=crop, output_padding=(0, 0),
                                                       dilation=(1, 1), groups=1), kernel_panel)
+    factors = np.arange(1.0, s * s + 1).reshape(-1, 1, 1)                  # a 1x1 convolution's kernels
+    columns = [f"({i}, {j})" for i, j in np.ndindex(x.shape)]
+    yield _reach(f"Pixel shuffle: a convolution makes {s * s} channels, here 1 to {s * s} times the image; at each pixel they "
+                 f"become the {s}x{s} pixels of one block.", x, lambda a: pixel_shuffle(a * factors, s).numpy(),
+                 grid("Channels, a row each", (x * factors).reshape(s * s, -1), read=np.s_[:, x.shape[1] - 1],
+                      rows=[f"{k + 1}·x" for k in range(s * s)], columns=columns))
 
 
 def _reach(sentence: str, x: Array, upsample: Upsample, *more: Grid) -> Frame:

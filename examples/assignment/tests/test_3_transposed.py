@@ -51,12 +51,12 @@ def by_zeros(transposed_module, x, w, stride, padding):
 
 
 @points("transposed", 2)
-def test_the_lectures_example(transposed):
+def test_example_of_the_lecture(transposed):
     check(transposed.conv_transpose2d_forward, IMAGE, KERNEL, stride=2, padding=0)
 
 
 @points("transposed", 2)
-def test_the_lectures_example_with_padding(transposed):
+def test_example_of_the_lecture_with_padding(transposed):
     check(transposed.conv_transpose2d_forward, IMAGE, KERNEL, stride=2, padding=1)
 
 

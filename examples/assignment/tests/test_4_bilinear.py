@@ -31,7 +31,7 @@ def check_upsample(bilinear, x, stride):
 
 
 @points("bilinear", 2)
-def test_the_lectures_kernel(bilinear):
+def test_kernel_of_the_lecture(bilinear):
     check_kernel(bilinear, 3)
 
 

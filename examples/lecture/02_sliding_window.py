@@ -1,0 +1,118 @@
+"""
+The first idea: classify pixels by a sliding window
+===================================================
+
+How does a network that names the class of an *image* become one that names the class of every *pixel*?  The naive way:
+cut out the window around each pixel, classify that, and write the answer into the mask.
+"""
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinyseg as ts
+from tinyseg import nn, plots
+from tinyseg.data.palette import OKABE_ITO, VOID, colorize
+from tinyseg.data.transforms import normalize
+from tinyseg.models.patch_classifier import sliding_window
+from tinyseg.models.summary import layer_rows
+
+plt.style.use(plots.SLIDE)
+
+# %%
+# A classifier of windows
+# -----------------------
+# Convolutions and pooling, then fully connected layers: an ordinary classification network, only small.  Its images
+# are windows of 22 x 22 pixels, and the class of a window is the class of the pixel in its middle.
+WINDOW, CLASSES = 22, 4
+MIDDLE = (WINDOW - 1) // 2
+
+ts.manual_seed(0)
+classifier = nn.Sequential(
+    nn.Conv2d(3, 10, 3), nn.ReLU(), nn.MaxPool2d(2),                       # 22 x 22 -> 10 x 10 pixels
+    nn.Conv2d(10, 20, 3), nn.ReLU(), nn.MaxPool2d(2),                      # -> 4 x 4
+    nn.Flatten(), nn.Linear(20 * 4 * 4, 24), nn.ReLU(), nn.Linear(24, CLASSES))
+
+
+def windows_of(image):
+    """All windows that lie within an image: (3, H, W) -> (H - 21, W - 21, 3, 22, 22), a view."""
+    return np.lib.stride_tricks.sliding_window_view(image, (WINDOW, WINDOW), axis=(1, 2)).transpose(1, 2, 0, 3, 4)
+
+
+# %%
+# **See:** three windows of an image, each with the one label that it is an example of.
+scenes = ts.data.Scenes(length=200, size=(64, 88), num_classes=CLASSES, seed=0)
+image, mask = scenes.read(0)
+places = [(10, 14), (26, 40), (30, 10)]                                    # of the windows' top left corners
+figure, axes = plt.subplots(1, 4, figsize=(13, 4), width_ratios=[1.8, 1, 1, 1])
+axes[0].imshow(image)
+for ax, (top, left), colour in zip(axes[1:], places, ["white", plots.VERMILION, "#56B4E9"]):
+    for part in axes[0], ax:
+        size, corner = WINDOW, (left - 0.5, top - 0.5) if part is axes[0] else (-0.5, -0.5)
+        part.add_patch(plt.Rectangle(corner, size, size, fill=False, edgecolor=colour, linewidth=4))
+    ax.imshow(image[top:top + WINDOW, left:left + WINDOW])
+    ax.plot(MIDDLE, MIDDLE, "+", color="white", markersize=18, markeredgewidth=3)
+    label = mask[top + MIDDLE, left + MIDDLE]
+    ax.set_title("void" if label == VOID else scenes.classes[label])
+axes[0].set_title("an image and three windows")
+for ax in axes:
+    ax.set_axis_off()
+plt.show()
+
+# %%
+# Training
+# --------
+# A batch is 32 windows, drawn from one image after the other.  Void pixels are left out of the loss.
+rng = np.random.default_rng(0)
+optimizer = ts.optim.Adam(classifier.parameters(), lr=2e-3)
+for step in range(500):
+    image, mask = scenes.read(step % len(scenes))
+    windows = windows_of(normalize(image))
+    rows, columns = rng.integers(0, windows.shape[0], 32), rng.integers(0, windows.shape[1], 32)
+    labels = mask[rows + MIDDLE, columns + MIDDLE]                         # (32,)
+    optimizer.zero_grad()
+    loss = ts.functional.cross_entropy(classifier(ts.Tensor(windows[rows, columns])), labels)
+    loss.backward()
+    optimizer.step()
+    if step % 100 == 99:
+        print(f"step {step + 1}: loss {loss.item():.2f}")
+
+# %%
+# Segmentation, one pixel at a time
+# ---------------------------------
+# An image that the network has not seen, mirrored at its border, so that every pixel has a window.
+#
+# **See:** most of it is right, but what a mask looks like as a whole, connected parts with smooth outlines, is nothing
+# that this network can learn: it classifies each pixel by itself, and is never shown more than one label at a time.
+image, mask = ts.data.Scenes(length=9, size=(64, 88), num_classes=CLASSES, split="test").read(7)
+x = ts.functional.pad(normalize(image)[None], (MIDDLE, WINDOW - 1 - MIDDLE) * 2, mode="reflect")
+scores = sliding_window(classifier, x, WINDOW)                             # (1, 4, 64, 88)
+prediction = scores.numpy()[0].argmax(axis=0).astype(np.uint8)             # (64, 88)
+
+confusion = ts.metrics.ConfusionMatrix(CLASSES)
+confusion.update(prediction, mask)
+plots.slide(f"Classified window by window: mean IoU {confusion.mean_iou:.2f}", [[
+    ("an unseen image", image), ("its mask", colorize(mask, OKABE_ITO)), ("prediction", colorize(prediction, OKABE_ITO)),
+    ("where it is wrong", plots.error_map(prediction, mask))]], plots.class_legend(scenes.classes, OKABE_ITO))
+plt.show()
+print(f"mean IoU {confusion.mean_iou:.2f}, pixel accuracy {confusion.pixel_accuracy:.2f}")
+assert confusion.mean_iou > 0.3 and confusion.pixel_accuracy > 0.7
+
+# %%
+# That the pixels are independent is easily seen: shuffle the windows, classify, and put the answers back.
+windows = windows_of(x.numpy()[0])[40]                                     # those of row 40: (88, 3, 22, 22)
+order = rng.permutation(len(windows))
+shuffled = np.empty((len(windows), CLASSES), np.float32)
+shuffled[order] = classifier(ts.Tensor(windows[order])).numpy()
+np.testing.assert_allclose(shuffled.T, scores.numpy()[0, :, 40], atol=1e-5)
+
+# %%
+# And it is wasteful.  Windows of neighbours are nearly the same, and yet each is convolved anew.
+per_window = sum(row.multiply_adds for row in layer_rows(classifier, (1, 3, WINDOW, WINDOW)))
+print(f"{mask.size} windows of {per_window / 1e6:.2f} million multiply-adds: {mask.size * per_window / 1e9:.1f} billion "
+      f"for an image of {mask.shape[0]} x {mask.shape[1]} pixels")
+looks = ts.functional.conv_transpose2d(np.ones((1, 1, *mask.shape)), np.ones((1, 1, WINDOW, WINDOW))).numpy()
+assert looks.max() == WINDOW**2                                            # so many windows does a pixel lie in
+print(f"each pixel is looked at {looks.max():.0f} times; the next script does with one")
+
+# %%
+# **Try:** train ten times as long: what becomes of the outlines?  Then make the window larger, 30 or 38 pixels (and the
+# first ``nn.Linear`` with it): what is gained, and what does it cost?

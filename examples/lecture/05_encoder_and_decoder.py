@@ -1,0 +1,131 @@
+"""
+Encoder and decoder
+===================
+
+Why do networks for segmentation first shrink the image and then enlarge it again?  Shrunk, it is cheap to compute many
+features of it, each seeing much of the image; but a mask is wanted at full size, and so something must upsample.
+"""
+import matplotlib.pyplot as plt
+import numpy as np
+
+import tinyseg as ts
+from tinyseg import nn, plots
+from tinyseg.data.palette import OKABE_ITO, VOID, colorize
+from tinyseg.data.transforms import normalize
+from tinyseg.models.blocks import ConvNormReLU
+from tinyseg.models.summary import layer_rows
+
+F = ts.functional
+plt.style.use(plots.SLIDE)
+
+# %%
+# The common shape
+# ----------------
+# SegNet is the clearest example: thirteen convolutions with five poolings between them, and the same in reverse.
+#
+# **See:** a bar for each convolution, as high as its output, as wide as it has channels.  The encoder trades pixels for
+# channels, and the decoder channels for pixels.
+SHAPE = (1, 3, 224, 224)
+model = ts.models.SegNet(num_classes=21)
+convolutions = [row for row in layer_rows(model, SHAPE) if row.kind == "Conv2d"]
+assert [row.output_shape[2] for row in convolutions[:13]] == [row.output_shape[2] for row in convolutions[13:]][::-1]
+
+figure, ax = plt.subplots(figsize=(13, 5))
+left = 0
+for row in convolutions:
+    _, channels, height, _ = row.output_shape
+    colour = plots.BLUE if row.path.startswith("encoder") else plots.VERMILION
+    ax.add_patch(plt.Rectangle((left, -height / 2), channels, height, facecolor=colour, edgecolor="white"))
+    left += channels + 60
+ax.text(left / 4, 140, "encoder", ha="center", color=plots.BLUE, fontsize=20)
+ax.text(3 * left / 4, 140, "decoder", ha="center", color=plots.VERMILION, fontsize=20)
+ax.set(xlim=(0, left), ylim=(-120, 175), yticks=[-112, 112], yticklabels=["0", "224"], xticks=[],
+       ylabel="pixels", xlabel="convolutions, as wide as they have channels", title="SegNet")
+ax.spines[["top", "right", "bottom"]].set_visible(False)
+plt.show()
+
+# %%
+# What shrinking saves
+# --------------------
+# After a pooling there is a quarter of the pixels, and so a quarter of the work for the same kernels.  Without any
+# pooling the same network would take many times as much, and see far less of the image.
+work = sum(row.multiply_adds for row in convolutions)
+unpooled = sum(row.multiply_adds * row.stride[0] * row.stride[1] for row in convolutions)
+deepest = max(row.receptive_field[0] for row in convolutions[:13])
+print(f"multiply-adds: {work / 1e9:.0f} billion; without the poolings {unpooled / 1e9:.0f}, {unpooled / work:.0f} times")
+print(f"an output of the encoder's last convolution sees {deepest:.0f} pixels; without the poolings {1 + 13 * 2}")
+assert unpooled > 5 * work and deepest > 5 * (1 + 13 * 2)
+
+# %%
+# What shrinking costs
+# --------------------
+# How good can a mask be that has one label for every s x s pixels?  Give each block the label that most of its pixels
+# have: no network with such an output gets more pixels right.
+#
+# **See:** at stride 32, the usual one of classification networks, little of the objects is left.
+scenes = ts.data.Scenes(length=8, size=(96, 128), num_classes=6, seed=0)
+image, mask = scenes.read(3)
+legend = plots.class_legend(scenes.classes, OKABE_ITO)
+one_hot = (mask == np.arange(6)[:, None, None]).astype(float)              # (6, H, W)
+
+
+def enlarged(labels):
+    """(h, w) -> (96, 128), each label a block."""
+    return labels.astype(np.uint8).repeat(96 // labels.shape[0], axis=0).repeat(128 // labels.shape[1], axis=1)
+
+
+def mean_iou(prediction):
+    confusion = ts.metrics.ConfusionMatrix(num_classes=6)
+    confusion.update(prediction, mask)
+    return confusion.mean_iou
+
+
+best = {stride: enlarged(F.avg_pool2d(one_hot, stride).numpy().argmax(axis=0)) for stride in (4, 8, 16, 32)}
+bounds = [mean_iou(labels) for labels in best.values()]
+assert bounds == sorted(bounds, reverse=True) and bounds[0] > 0.95 and bounds[-1] < 0.6
+pictures = [("mask", colorize(mask, OKABE_ITO))]
+pictures += [(f"stride {stride}: mIoU {bound:.2f}", colorize(labels, OKABE_ITO))
+             for (stride, labels), bound in zip(best.items(), bounds)]
+plots.slide("The best mask with one label for each s x s pixels", [pictures], legend)
+plt.show()
+
+# %%
+# Soft-max at the encoder's output
+# --------------------------------
+# An encoder alone, with stride 16, trained on this one image: every output pixel learns the label in the middle of its
+# 16 x 16 block.
+ts.manual_seed(0)
+encoder = nn.Sequential(
+    ConvNormReLU(3, 16), nn.MaxPool2d(2),                                  # (N, 16, H/2, W/2)
+    ConvNormReLU(16, 32), nn.MaxPool2d(2),                                 # (N, 32, H/4, W/4)
+    ConvNormReLU(32, 64), nn.MaxPool2d(2),                                 # (N, 64, H/8, W/8)
+    ConvNormReLU(64, 64), nn.MaxPool2d(2),                                 # (N, 64, H/16, W/16)
+    ConvNormReLU(64, 64), nn.Conv2d(64, 6, 1))                             # (N, 6, H/16, W/16): scores
+x, target = ts.Tensor(normalize(image)[None]), mask[None, 8::16, 8::16]
+optimizer = ts.optim.Adam(encoder.parameters(), lr=0.01)
+for step in range(60):
+    optimizer.zero_grad()
+    scores = encoder(x)                                                    # (1, 6, 6, 8)
+    loss = F.cross_entropy(scores, target)
+    loss.backward()
+    optimizer.step()
+print(f"loss after {step + 1} steps: {loss.item():.4f}")
+
+# %%
+# **See:** it knows the coarse mask by heart, and yet is far from the full one.  Upsampling the *scores*, not the labels,
+# helps, since they are smooth; the detail within a block is gone.  To bring it back is what decoders are for, and how
+# they upsample, and what they may look at, is what they differ in.
+blocks = scores.numpy()[0].argmax(axis=0)                                  # (6, 8)
+smooth = F.interpolate(scores, scale_factor=16, mode="bilinear").numpy()[0].argmax(axis=0).astype(np.uint8)
+learned, better = mean_iou(enlarged(blocks)), mean_iou(smooth)
+plots.slide("What an encoder of stride 16 learns of one image", [[
+    ("image", image), ("mask", colorize(mask, OKABE_ITO)),
+    (f"labels, 6 x 8: mIoU {learned:.2f}", colorize(enlarged(blocks), OKABE_ITO)),
+    (f"scores upsampled: mIoU {better:.2f}", colorize(smooth, OKABE_ITO))]], legend)
+plt.show()
+print(f"mIoU of the labels {learned:.2f}, of the upsampled scores {better:.2f}")
+assert (blocks == target[0])[target[0] != VOID].mean() > 0.98 and learned < better < 0.9
+
+# %%
+# **Try:** ``tinyseg summary segnet`` for all layers.  A fifth pooling in the encoder: does it still learn its mask by
+# heart?  Which of the scores' upsamplings of the next script is best here?

@@ -1,0 +1,125 @@
+"""Where the time of a training step goes: convolution kernels, the other ops, the update, and Python around them.
+
+Every op's forward and backward and every convolution kernel gets a clock; what runs inside another one is not counted twice.
+What is left of the step is Python: layers, checks, the graph.  Page faults are memory that the system had to find, and to
+clear, since the C library had given it back.
+"""
+from __future__ import annotations
+
+import contextlib
+import resource
+import statistics
+import time
+from collections import defaultdict
+from functools import partial
+from types import SimpleNamespace
+from unittest import mock
+
+import harness
+from systems import SYSTEMS, training_step
+
+from tinyseg import backends
+from tinyseg.op import REGISTRY
+from tinyseg.optim import Optimizer
+
+TASKS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
+
+
+class Clock:
+    """Seconds by name, each without those of what it called."""
+
+    def __init__(self):
+        self.seconds, self.inner = defaultdict(float), [0.0]
+
+    def timed(self, name, function):
+        def call(*arguments, **settings):
+            self.inner.append(0.0)
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **settings)
+            finally:
+                took = time.perf_counter() - started
+                self.seconds[name] += took - self.inner.pop()
+                self.inner[-1] += took
+        return call
+
+
+@contextlib.contextmanager
+def clocked():
+    """A clock that every op, every convolution kernel and every optimizer is under."""
+    clock, choose = Clock(), backends.Choice.algorithm
+
+    def algorithm(choice, work):
+        chosen = choose(choice, work)
+        return chosen._replace(kernels=SimpleNamespace(**{
+            task: clock.timed(f"kernel {task}, {chosen.name}", getattr(chosen.kernels, task)) for task in TASKS}))
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(backends.Choice, "algorithm", algorithm))
+        stack.enter_context(mock.patch.object(Optimizer, "step", clock.timed("update", Optimizer.step)))
+        for op in REGISTRY.values():
+            for part in ("forward", "backward"):
+                timed = staticmethod(clock.timed(f"op {op.name}, {part}", getattr(op, part)))
+                stack.enter_context(mock.patch.object(op, part, timed))
+        yield clock
+
+
+def jobs(options):
+    tiny = {"U-Net 16, 1·32x32": SYSTEMS["U-Net 16"]._replace(batch=1, size=32)}
+    return {name: partial(measure, system, options.rounds) for name, system in {**SYSTEMS, **tiny}.items()}
+
+
+def measure(system, rounds):
+    """Seconds of one step, {name: [rounds]}, of which "step" is the whole; and MiB of page faults."""
+    step = training_step(system)
+    step()
+    found, faults = defaultdict(list), []
+    for _ in range(rounds):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        with clocked() as clock:
+            clock.timed("Python", step)()
+        faults.append((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / harness.MIB)
+        for name, seconds in clock.seconds.items():
+            found[name].append(seconds)
+        found["step"].append(sum(clock.seconds.values()))
+    return {"seconds": dict(found), "faults": faults}
+
+
+def parts(row):
+    """Medians: the whole, and the four shares of it."""
+    middle = {name: statistics.median(seconds) for name, seconds in row["seconds"].items()}
+    return {"step": middle["step"], "convolution kernels": sum(s for name, s in middle.items() if name.startswith("kernel")),
+            "other ops": sum(s for name, s in middle.items() if name.startswith("op ")),
+            "update": middle["update"], "Python": middle["Python"]}
+
+
+def markdown(rows):
+    lines = []
+    for name, row in rows.items():
+        whole, *shares = parts(row).values()
+        lines.append([name, f"{1e3 * whole:.1f}", *(f"{100 * share / whole:.1f} %" for share in shares),
+                      f"{statistics.median(row['faults']):.0f}"])
+    header = ["a step of", "ms", "convolution kernels", "other ops", "update", "Python", "page faults, MiB"]
+    shares = harness.table(header, lines)
+    unet, details = rows["U-Net 16"]["seconds"] if "U-Net 16" in rows else {}, []
+    for name, seconds in sorted(unet.items(), key=lambda item: -statistics.median(item[1])):
+        share = statistics.median(seconds) / statistics.median(unet["step"])
+        details.append([name, f"{1e3 * statistics.median(seconds):.2f}", f"{100 * share:.1f} %"])
+    return f"{shares}\n\n{harness.table(['in a step of U-Net 16', 'ms', 'share'], details)}"
+
+
+def figure(rows):
+    from tinyseg.plots import new_figure
+
+    figure = new_figure(9, 3.5)
+    ax = figure.subplots()
+    for y, row in zip(range(len(rows), 0, -1), rows.values()):
+        whole, left = parts(row)["step"], 0.0
+        for (name, seconds), colour in zip(list(parts(row).items())[1:], ("#0072B2", "#E69F00", "#009E73", "#D55E00")):
+            ax.barh(y, 100 * seconds / whole, left=left, color=colour, label=name if y == len(rows) else None)
+            left += 100 * seconds / whole
+    ax.set_yticks(range(len(rows), 0, -1), rows)
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("% of a training step")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    return figure

@@ -1,0 +1,78 @@
+"""Winograd's algorithms: the matrices, every shape against the readable kernels, errors against float64, and the same bits."""
+import numpy as np
+import pytest
+from kernels.test_conv_direct import between_guards
+
+from tinyseg.kernels import conv, simd, winograd, winograd_tiles
+
+pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
+ALGORITHMS = {2: winograd.f2, 4: winograd.f4}
+by_m = pytest.mark.parametrize("m", ALGORITHMS)
+SHAPES = [                                          # (N, C, H, W), O, padding
+    ((2, 16, 16, 16), 16, (1, 1)),                  # whole tiles, whole vectors
+    ((1, 1, 1, 1), 1, (1, 1)),                      # one pixel
+    ((3, 17, 5, 7), 33, (1, 1)),                    # rows shorter than a vector; one channel and one output too many
+    ((1, 20, 3, 70), 5, (0, 0)),                    # one row of outputs, the valid ones
+    ((2, 5, 37, 2), 40, (1, 2)),                    # columns fewer than a tile, uneven padding
+    ((1, 8, 19, 21), 16, (4, 3)),                   # tiles that see no pixel
+    ((1, 16, 6, 2500), 16, (1, 0)),                 # a row of tiles is more than a task takes
+    ((9, 40, 8, 8), 70, (1, 1)),                    # many images in a task
+    ((0, 16, 8, 8), 16, (1, 1)),                    # no image
+]
+
+
+def arguments(shape, outputs, padding, rng):
+    """{task: (shape of the result, arguments)}"""
+    x, w = rng.standard_normal(shape, np.float32), rng.standard_normal((outputs, shape[1], 3, 3), np.float32)
+    dy = rng.standard_normal((shape[0], outputs, *(n + 2 * p - 2 for n, p in zip(shape[2:], padding))), np.float32)
+    b, c = rng.standard_normal(outputs, np.float32), rng.standard_normal(shape[1], np.float32)
+    geometry = (1, 1, *padding, 1, 1)
+    return {"conv2d": (dy.shape, (x, w, b, geometry)), "conv2d_input_grad": (x.shape, (dy, w, c, geometry)),
+            "conv2d_weight_grad": (w.shape, (x, dy, geometry))}
+
+
+def product(factors):
+    return np.linalg.multi_dot([np.eye(len(factors[0])), *map(np.array, factors)])
+
+
+@by_m
+def test_the_matrices_make_a_correlation(m, rng):
+    """y = Aᵀ [(G g) ⊙ (Bᵀ d)], for every g and d since it is so for the basis vectors."""
+    inputs, kernel, output = (product(getattr(winograd_tiles, f"{name}{m}")) for name in ("INPUT", "KERNEL", "OUTPUT"))
+    bilinear = np.einsum("yk,kg,kd->ygd", output, kernel, inputs)
+    expected = np.array([[[i + u == k for k in range(m + 2)] for u in range(3)] for i in range(m)])
+    np.testing.assert_allclose(bilinear, expected, atol=1e-14)
+
+
+@by_m
+@pytest.mark.parametrize("shape, outputs, padding", SHAPES, ids=str)
+def test_equals_the_readable_one(m, shape, outputs, padding, rng):
+    for task, (size, call) in arguments(shape, outputs, padding, rng).items():
+        result, memory = between_guards(size, np.float32)
+        getattr(ALGORITHMS[m], task)(result, *call)
+        expected = np.empty(size, np.float32)
+        getattr(conv, task)(expected, *call)
+        atol = 1e-5 * abs(expected).max(initial=1)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=atol, err_msg=task)
+        assert np.isnan(memory[:128]).all() and np.isnan(memory[-128:]).all(), task
+
+
+@by_m
+def test_errors_are_small(m, rng):
+    """max|error| / max|value| against float64, with inputs after a ReLU, many channels, and weights as they are drawn."""
+    limits = {"conv2d": {2: 2e-6, 4: 2e-5}, "conv2d_input_grad": {2: 2e-6, 4: 2e-5}, "conv2d_weight_grad": {2: 1e-5, 4: 1e-5}}
+    for task, (size, (x, *others)) in arguments((2, 256, 16, 16), 128, (1, 1), rng).items():
+        x = np.maximum(x, 0)
+        result, exact = np.empty(size, np.float32), np.empty(size)
+        getattr(ALGORITHMS[m], task)(result, x, *others)
+        getattr(conv, task)(exact, *(a.astype(float) if isinstance(a, np.ndarray) else a for a in (x, *others)))
+        assert abs(result - exact).max() <= limits[task][m] * abs(exact).max(), task
+
+
+@by_m
+def test_the_same_bits_from_run_to_run(m, rng):
+    for task, (size, call) in arguments((2, 40, 23, 30), 24, (1, 1), rng).items():
+        first, second = np.empty(size, np.float32), np.empty(size, np.float32)
+        for result in (first, second):
+            getattr(ALGORITHMS[m], task)(result, *call)
+        np.testing.assert_array_equal(first, second)

@@ -1,0 +1,16 @@
+"""Moving rows of memory about."""
+from __future__ import annotations
+
+from numba import njit, prange
+
+PIECE = 16384       # numbers a task moves: few rows must not mean few tasks
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def copy_columns(to, to_start, source, source_start, columns):
+    """to[n, to_start + q] = source[n, source_start + q]  for 0 ≤ q < columns."""
+    pieces = (columns + PIECE - 1) // PIECE
+    for task in prange(to.shape[0] * pieces):
+        n, start = task // pieces, task % pieces * PIECE
+        end = min(start + PIECE, columns)
+        to[n, to_start + start:to_start + end] = source[n, source_start + start:source_start + end]

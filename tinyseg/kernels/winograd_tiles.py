@@ -1,0 +1,174 @@
+"""Winograd's algorithms F(m x m, 3 x 3), m = 2 or 4: their matrices, and how an image is cut into tiles for them.
+
+A tile of m x m outputs sees e x e inputs, e = m + 2.  In one dimension, m outputs of a 3-tap filter need only e products
+(Lavin & Gray 2016, section 3; Winograd 1980):
+
+    y  =  Aᵀ [(G g) ⊙ (Bᵀ d)],         y[i] = Σ_u g[u] d[i + u]
+
+since y, g and d are coefficients of polynomials, a product of polynomials is known from its values at e - 1 points and at
+infinity, and their values are what the matrices compute.  F(2, 3) takes the points 0, ±1 as in the paper.  F(4, 3) takes
+0, ±A, ±B: the paper's 0, ±1, ±2 would make its rounding errors four times larger (Barabasz et al. 2020 on the choice).
+
+In two dimensions both sides are transformed, for every pair of a channel c and an output o,
+
+    Y_o  =  Aᵀ [Σ_c (G g_oc Gᵀ) ⊙ (Bᵀ d_c B)] A
+
+and e·e products take the place of 9·m·m: 2.25 times fewer for m = 2, 4 times for m = 4.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .simd import lanes
+from .simd_squares import gather_columns, spread_columns, transpose, two_sided
+
+# Bᵀ, G and Aᵀ, as products of matrices where rows have sums in common
+INPUT2 = ([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],)
+KERNEL2 = ([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],)
+OUTPUT2 = ([[1, 1, 1, 0], [0, 1, -1, -1]],)
+
+A, B = 3 / 4, 3 / 2
+
+
+def even_and_odd(a, b):
+    """(x₀, x₁ + a·x₂, x₁ - a·x₂, x₃ + b·x₄, x₃ - b·x₄, x₅): values at a, -a, b and -b from the even and the odd powers."""
+    return [[1, 0, 0, 0, 0, 0],
+            [0, 1, a, 0, 0, 0],
+            [0, 1, -a, 0, 0, 0],
+            [0, 0, 0, 1, b, 0],
+            [0, 0, 0, 1, -b, 0],
+            [0, 0, 0, 0, 0, 1]]
+
+
+INPUT4 = (even_and_odd(A, B),
+          [[A**2 * B**2, 0, -A**2 - B**2, 0, 1, 0],
+           [0, 0, -B**2, 0, 1, 0],
+           [0, -B**2, 0, 1, 0, 0],
+           [0, 0, -A**2, 0, 1, 0],
+           [0, -A**2, 0, 1, 0, 0],
+           [0, A**2 * B**2, 0, -A**2 - B**2, 0, 1]])
+AT_0, AT_A, AT_B = A**2 * B**2, 2 * A**2 * (A**2 - B**2), 2 * B**2 * (B**2 - A**2)
+KERNEL4 = (even_and_odd(1, 1),
+           [[1 / AT_0, 0, 0],
+            [1 / AT_A, 0, A**2 / AT_A],
+            [0, A / AT_A, 0],
+            [1 / AT_B, 0, B**2 / AT_B],
+            [0, B / AT_B, 0],
+            [0, 0, 1]])
+OUTPUT4 = ([[1, 1, 0, 1, 0, 0], [0, 0, A, 0, B, 0], [0, A**2, 0, B**2, 0, 0], [0, 0, A**3, 0, B**3, 1]], even_and_odd(1, 1))
+
+transform_input2, transform_input4 = two_sided(*INPUT2), two_sided(*INPUT4)
+transform_kernel2, transform_kernel4 = two_sided(*KERNEL2), two_sided(*KERNEL4)
+transform_output2, transform_output4 = two_sided(*OUTPUT2), two_sided(*OUTPUT4)
+# of the weight gradient, whose dy takes the way of y back, and dw that of g
+transform_upstream2, transform_upstream4 = two_sided(*transpose(*OUTPUT2)), two_sided(*transpose(*OUTPUT4))
+collect_kernel2, collect_kernel4 = two_sided(*transpose(*KERNEL2)), two_sided(*transpose(*KERNEL4))
+
+
+@njit(cache=True)
+def ceil_div(a, b):
+    return (a + b - 1) // b
+
+
+@njit(cache=True)
+def cuts_of(batch, tall, wide, size):
+    """(images, bands, parts): a block of at most `size` tiles is some whole images, or one's band, or a part of its columns."""
+    if 2 * tall * wide <= size:
+        return min(max(batch, 1), size // (tall * wide)), 1, 1
+    parts = ceil_div(wide, size)
+    return 1, ceil_div(tall, max(1, size // ceil_div(wide, parts))), parts
+
+
+@njit(cache=True)
+def block_of(number, batch, tall, wide, cuts):
+    """((first, last) image, (first, last) row of tiles, (first, last) column of tiles) of a block."""
+    images, bands, parts = cuts
+    n, band, part = number // (bands * parts) * images, number // parts % bands, number % parts
+    return ((n, min(batch, n + images)), (band * tall // bands, (band + 1) * tall // bands),
+            (part * wide // parts, (part + 1) * wide // parts))
+
+
+# Between an image, whose columns stand side by side, and a band of it, where channels do ------------------------------
+
+@njit(cache=True)
+def places_of(rows, width, pitch, left, each):
+    """places[i·width + j] + at, at = -left·each: where a band (rows, pitch, each) keeps column j of an image in its row i.
+
+    Where runs go over rows of less than a vector, columns outside of the band go to one place behind it.
+    """
+    places = np.empty(rows * width, np.int64)
+    for i in range(rows):
+        for j in range(width):
+            kept = width >= each or 0 <= j - left < pitch
+            places[i * width + j] = (i * pitch + j if kept else rows * pitch + left) * each
+    return places
+
+
+@njit(cache=True)
+def zero_run(to, at, count):
+    for k in range(count):
+        to[at + k] = 0
+
+
+@njit(cache=True)
+def spread_run(flat, places, at, x, source, plane, channels, first, last):
+    """flat[at + places[k] + c] = x[source + c·plane + k] for first ≤ k < last."""
+    width = lanes(x)
+    if last - first < width:
+        for k in range(first, last):
+            for c in range(channels):
+                flat[at + places[k] + c] = x[source + c * plane + k]
+    else:
+        for k in range(first, last, width):
+            k = min(k, last - width)                                     # the last one may repeat positions
+            spread_columns(flat, places, k, at, x, source + k, plane, channels)
+
+
+@njit(cache=True)
+def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first, last):
+    """y[start + c·plane + k] = bias[channel + c] + flat[at + places[k] + c] for first ≤ k < last."""
+    width = lanes(y)
+    if last - first < width:
+        for k in range(first, last):
+            for c in range(channels):
+                y[start + c * plane + k] = bias[channel + c] + flat[at + places[k] + c]
+    else:
+        for k in range(first, last, width):
+            k = min(k, last - width)
+            gather_columns(y, start + k, plane, channels, bias, channel, flat, places, k, at)
+
+
+@njit(cache=True)
+def fill(flat, places, x, source, channels, size, top, left, rows, pitch):
+    """flat[(i·pitch + j)·lanes + c] = x[source + c·H·W …][top + i, left + j] for size (H, W), and 0 outside of the image."""
+    each, (height, width) = lanes(x), size
+    upper = min(rows, max(0, -top))
+    lower = max(upper, min(rows, height - top))
+    first = min(pitch, max(0, -left))
+    last = max(first, min(pitch, width - left))
+    start = source + top * width
+    zero_run(flat, 0, upper * pitch * each)
+    zero_run(flat, lower * pitch * each, (rows - lower) * pitch * each)
+    for i in range(upper, lower):
+        zero_run(flat, i * pitch * each, first * each)
+        zero_run(flat, (i * pitch + last) * each, (pitch - last) * each)
+        if width >= each:
+            spread_run(flat, places, -left * each, x, start, height * width, channels, i * width + left + first,
+                       i * width + left + last)
+    if width < each:
+        spread_run(flat, places, -left * each, x, start, height * width, channels, upper * width, lower * width)
+
+
+@njit(cache=True)
+def collect(y, start, channels, bias, channel, size, top, left, rows, pitch, flat, places):
+    """y[start + c·H·W …][top + i, left + j] = bias[channel + c] + flat[(i·pitch + j)·lanes + c], inside of size (H, W)."""
+    each, (height, width) = lanes(y), size
+    lower, last = min(rows, height - top), min(pitch, width - left)
+    start += top * width
+    if width >= each:
+        for i in range(lower):
+            gather_run(y, start, height * width, channels, bias, channel, flat, places, -left * each, i * width + left,
+                       i * width + left + last)
+    else:
+        gather_run(y, start, height * width, channels, bias, channel, flat, places, -left * each, 0, lower * width)
