@@ -130,8 +130,8 @@ plt.show()
 # Trained on whole masks
 # ----------------------
 # Since the output has pixels, the loss can be the mean over all of them: the network is trained on whole masks.  That is
-# the same as a batch of all windows, weights and gradients alike, as ``ts.models.PatchClassifier`` shows: `classify`
-# works on windows, calling the model on images.
+# the same as a batch of all windows, weights and gradients alike, as ``ts.models.PatchClassifier`` shows: its method
+# ``classify`` works on windows, calling it on images.
 image, mask = ts.data.Scenes(length=1, size=(20, 28), num_classes=6).read(0)
 model = ts.models.PatchClassifier(num_classes=6, width=4, window=22, norm=None)
 x = ts.Tensor(normalize(image)[None])
@@ -146,5 +146,5 @@ for parameter, grad in zip(model.parameters(), by_mask):
     np.testing.assert_allclose(parameter.grad, grad, rtol=1e-3, atol=1e-6)
 
 # %%
-# **Try:** replace the 10 x 10 kernel of `plain` by five more convolutions of 3 x 3 pixels, then one that leaves 1 x 1:
-# how many weights are there now?  Which images are too small for a convolutional network?
+# **Try:** replace the 10 x 10 kernel of ``plain`` by four more convolutions of 3 x 3 pixels and one of 2 x 2: how many
+# weights are there now?  Which images are too small for a convolutional network?

@@ -71,7 +71,7 @@ for (name, model), marker in zip(networks.items(), "osD^"):
     assert [row.receptive_field[0] for row in rows] == list(by_hand(model))
     fields = [1] + [row.receptive_field[0] for row in rows if row.kind == "Conv2d"]
     ax.plot(fields, marker=marker, label=name.replace("\n", " "))
-    print(f"{name.replace(chr(10), ' '):35} {fields[-1]:.0f} pixels wide after {len(fields) - 1} convolutions, "
+    print(f"{name.replace(chr(10), ' '):35} {rows[-1].receptive_field[0]:.0f} pixels wide at the end, "
           f"stride {rows[-1].stride[0]:.0f}")
 ax.set(xlabel="convolutions", ylabel="pixels", title="width of the receptive field", ylim=(0, None))
 ax.grid(True)

@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyseg as ts
 from tinyseg import nn, plots
-from tinyseg.data.palette import VOID, colorize
+from tinyseg.data.palette import OKABE_ITO, VOID, colorize
 from tinyseg.data.transforms import normalize
 from tinyseg.models.blocks import ConvNormReLU
 from tinyseg.models.summary import layer_rows
@@ -40,7 +40,7 @@ for row in convolutions:
 ax.text(left / 4, 140, "encoder", ha="center", color=plots.BLUE, fontsize=20)
 ax.text(3 * left / 4, 140, "decoder", ha="center", color=plots.VERMILION, fontsize=20)
 ax.set(xlim=(0, left), ylim=(-120, 175), yticks=[-112, 112], yticklabels=["0", "224"], xticks=[],
-       ylabel="pixels", xlabel="convolutions of SegNet; as wide as they have channels")
+       ylabel="pixels", xlabel="convolutions, as wide as they have channels", title="SegNet")
 ax.spines[["top", "right", "bottom"]].set_visible(False)
 plt.show()
 
@@ -63,7 +63,9 @@ assert unpooled > 5 * work and deepest > 5 * (1 + 13 * 2)
 # have: no network with such an output gets more pixels right.
 #
 # **See:** at stride 32, the usual one of classification networks, little of the objects is left.
-image, mask = ts.data.Scenes(length=8, size=(96, 128), num_classes=6, seed=0).read(3)
+scenes = ts.data.Scenes(length=8, size=(96, 128), num_classes=6, seed=0)
+image, mask = scenes.read(3)
+legend = plots.class_legend(scenes.classes, OKABE_ITO)
 one_hot = (mask == np.arange(6)[:, None, None]).astype(float)              # (6, H, W)
 
 
@@ -81,9 +83,10 @@ def mean_iou(prediction):
 best = {stride: enlarged(F.avg_pool2d(one_hot, stride).numpy().argmax(axis=0)) for stride in (4, 8, 16, 32)}
 bounds = [mean_iou(labels) for labels in best.values()]
 assert bounds == sorted(bounds, reverse=True) and bounds[0] > 0.95 and bounds[-1] < 0.6
-plots.draw_row(plt.figure(figsize=(13, 2.9)), [plots.Panel("mask", colorize(mask))] + [
-    plots.Panel(f"stride {stride}: mIoU {bound:.2f}", colorize(labels))
-    for (stride, labels), bound in zip(best.items(), bounds)])
+pictures = [("mask", colorize(mask, OKABE_ITO))]
+pictures += [(f"stride {stride}: mIoU {bound:.2f}", colorize(labels, OKABE_ITO))
+             for (stride, labels), bound in zip(best.items(), bounds)]
+plots.slide("The best mask with one label for each s x s pixels", [pictures], legend)
 plt.show()
 
 # %%
@@ -115,14 +118,14 @@ print(f"loss after {step + 1} steps: {loss.item():.4f}")
 blocks = scores.numpy()[0].argmax(axis=0)                                  # (6, 8)
 smooth = F.interpolate(scores, scale_factor=16, mode="bilinear").numpy()[0].argmax(axis=0).astype(np.uint8)
 learned, better = mean_iou(enlarged(blocks)), mean_iou(smooth)
-plots.draw_row(plt.figure(figsize=(13, 3.2)), [
-    plots.Panel("image", image), plots.Panel("mask", colorize(mask)),
-    plots.Panel(f"labels, 6 x 8: mIoU {learned:.2f}", colorize(enlarged(blocks))),
-    plots.Panel(f"scores upsampled: {better:.2f}", colorize(smooth))])
+plots.slide("What an encoder of stride 16 learns of one image", [[
+    ("image", image), ("mask", colorize(mask, OKABE_ITO)),
+    (f"labels, 6 x 8: mIoU {learned:.2f}", colorize(enlarged(blocks), OKABE_ITO)),
+    (f"scores upsampled: mIoU {better:.2f}", colorize(smooth, OKABE_ITO))]], legend)
 plt.show()
 print(f"mIoU of the labels {learned:.2f}, of the upsampled scores {better:.2f}")
 assert (blocks == target[0])[target[0] != VOID].mean() > 0.98 and learned < better < 0.9
 
 # %%
-# **Try:** ``tinyseg summary segnet`` for all layers.  A fourth pooling in the encoder: does it still learn its mask by
+# **Try:** ``tinyseg summary segnet`` for all layers.  A fifth pooling in the encoder: does it still learn its mask by
 # heart?  Which of the scores' upsamplings of the next script is best here?

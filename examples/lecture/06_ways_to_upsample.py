@@ -42,12 +42,13 @@ assert ways["nearest"].mean() == ways["bilinear"].mean() == x.mean()       # as 
 
 # %%
 # **See:** what each makes of the same four pixels.
-figure, axes = plt.subplots(1, 5, figsize=(13, 3.5), width_ratios=[1, 2, 2, 2, 2])
+figure, axes = plt.subplots(1, 5, figsize=(13, 3.7), width_ratios=[1, 2, 2, 2, 2])
 for ax, (title, values) in zip(axes, [("input", x), *ways.items()]):
     ax.imshow(values[0, 0], cmap="Blues", vmin=0, vmax=7)
     for (i, j), value in np.ndenumerate(values[0, 0]):
         ax.text(j, i, f"{value:g}", ha="center", va="center", fontsize=13)
     ax.set(title=title, xticks=[], yticks=[])
+figure.suptitle("Four pixels become sixteen")
 plt.show()
 
 # %%
@@ -79,11 +80,9 @@ enlarged = {
     "bed of nails": F.bed_of_nails(small, 4),
     "max unpooling": F.max_unpool2d(small, indices, 4),
 }
-figure = plt.figure(figsize=(13, 7.2))
-panels = [plots.Panel("scene: 48 x 64", image)]
-panels += [plots.Panel(way, picture.numpy()[0].transpose(1, 2, 0)) for way, picture in enlarged.items()]
-for part, row in zip(plots.stack(figure, [1, 1]), [panels[:3], panels[3:]]):
-    plots.draw_row(part, row)
+pictures = [("scene: 48 x 64", image)]
+pictures += [(way, picture.numpy()[0].transpose(1, 2, 0)) for way, picture in enlarged.items()]
+plots.slide("Enlarged four times", [pictures[:3], pictures[3:]])
 plt.show()
 
 unpooled = enlarged["max unpooling"].numpy()

@@ -106,5 +106,5 @@ print("learned kernel:", weight.numpy()[0, 0].round(3), sep="\n")
 np.testing.assert_allclose(weight.numpy()[0, 0], kernel, atol=0.01)
 
 # %%
-# **Try:** stride 3 with this kernel: which output pixels get nothing?  ``output_padding=1`` with padding 1 makes exactly
+# **Try:** stride 4 with this kernel: which output pixels get nothing?  ``output_padding=1`` with padding 1 makes exactly
 # twice the size: where do the new row and column come from?

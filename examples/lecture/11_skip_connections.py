@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyseg as ts
 from tinyseg import plots
-from tinyseg.data.palette import colorize
+from tinyseg.data.palette import OKABE_ITO, colorize
 from tinyseg.data.transforms import normalize
 from tinyseg.inference import evaluate, predict
 from tinyseg.models.upsampling import join
@@ -74,17 +74,17 @@ for skip, result in figures.items():
           f"within 3 pixels of a boundary {result.boundary.mean_iou:.2f}")
 
 # %%
-# **See:** one of those scenes.  Without skips the network finds the objects, as blobs; with them, it finds their
-# outlines.
+# **See:** one of those scenes, after so short a training.  Without skips the objects are one blob; with them, outlines
+# begin to show.
 image, mask = test_set.read(3)
-plots.draw_row(plt.figure(figsize=(13, 3.4)), [
-    plots.Panel("an unseen image", image), plots.Panel("its mask", colorize(mask)),
-    *(plots.Panel(f"skip: {skip}", colorize(predict(model, image))) for skip, model in models.items())])
+pictures = [("an unseen image", image), ("its mask", colorize(mask, OKABE_ITO))]
+pictures += [(f"skip: {skip}", colorize(predict(model, image), OKABE_ITO)) for skip, model in models.items()]
+plots.slide(f"After {STEPS} steps", [pictures], plots.class_legend(test_set.classes, OKABE_ITO))
 plt.show()
 
 # %%
 # **See:** the mean IoU of each, on all pixels and near boundaries.  Both skips are well ahead of none.  Which of the two
-# is the better one, so short a training does not tell: another seed may turn it round.
+# is the better one does not show here: another seed may turn it round.
 figure, ax = plt.subplots(figsize=(11, 4.6))
 for offset, (name, score) in enumerate([("all pixels", lambda e: e.confusion.mean_iou),
                                         ("within 3 pixels of a boundary", lambda e: e.boundary.mean_iou)]):
@@ -114,12 +114,13 @@ assert all(values.shape == (6, 64, 64) for values in maps.values())
 # %%
 # **See:** the six channels from each; a pixel of the concatenation is a column of twelve numbers, one from each map.
 # Above there is all the detail and little meaning; below it is coarser, and has been through the whole network.
-figure, axes = plt.subplots(2, 6, figsize=(13, 5))
+figure, axes = plt.subplots(2, 6, figsize=(13, 5.5))
 for row, (name, values) in zip(axes, maps.items()):
     for channel, (ax, plane) in enumerate(zip(row, values)):
         ax.imshow(plane, cmap="gray")
         ax.set(title=f"channel {channel + 1}", xticks=[], yticks=[])
     row[0].set_ylabel(name)
+figure.suptitle("What a concatenation joins, at the finest level")
 plt.show()
 
 # %%
