@@ -1,6 +1,6 @@
 """`code` in any page becomes a link where the site has something of that name: a function, a file, a stepper, an example.
 
-So documents need no links of their own, and read as well outside of the site.
+So documents need no links of their own, and read as well outside of the site.  Pages of source link back to the reference.
 """
 from __future__ import annotations
 
@@ -74,5 +74,24 @@ def _is_within_a_link(node: nodes.Node) -> bool:
     return False
 
 
+def link_back(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Lead the links [docs] of a page of source to where its objects are described; viewcode does not know all names."""
+    if not pagename.startswith("_modules/tinyseg"):
+        return
+    objects = app.env.domains.python_domain.objects
+    module = pagename.removeprefix("_modules/").replace("/", ".")
+
+    def mended(match: re.Match) -> str:
+        parts = match[1].split(".")
+        for name in (match[1], *(".".join([module, *parts[k:]]) for k in range(1, len(parts)))):
+            if name in objects:
+                uri = app.builder.get_relative_uri(pagename, objects[name].docname)
+                return f'<a class="viewcode-back" href="{uri}#{objects[name].node_id}">[docs]</a>'
+        return ""
+
+    context["body"] = re.sub(r'<a class="viewcode-back" href="[^"#]*#([^"]*)">.*?</a>', mended, context.get("body", ""))
+
+
 def setup(app) -> None:
     app.add_post_transform(CodeLinks)
+    app.connect("html-page-context", link_back)
