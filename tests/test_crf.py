@@ -68,6 +68,17 @@ def test_the_lattice_is_near_to_all_pairs(seed):
     assert 0.5 * abs(exact - probabilities).sum(axis=0).mean() > 0.1                   # there was something to do
 
 
+def test_a_large_images_lattice_is_smaller_and_nearly_as_near(monkeypatch):
+    probabilities, image = problem(0)
+    features = image / 20.0
+    small = PermutohedralLattice(features, np.dtype(np.float64))
+    exact = dense_crf(probabilities, image, iterations=5, method="exact")
+    monkeypatch.setattr(PermutohedralLattice, "SMALL", 0)
+    large = PermutohedralLattice(features, np.dtype(np.float64))
+    assert 100 < len(large.starts) < 0.8 * len(small.starts)
+    assert 0.5 * abs(dense_crf(probabilities, image, iterations=5) - exact).sum(axis=0).mean() <= 0.04
+
+
 def test_the_free_energy_never_rises_with_the_default_conventions():
     for method in ("lattice", "exact"):
         energies = [step.free_energy for step in DenseCRF(*problem(1), method=method).mean_field(6)]

@@ -63,15 +63,19 @@ def fills_a_vector(work: Work) -> bool:
 
 
 def is_dense_3x3(work: Work) -> bool:
-    """Every input channel with every output channel, and enough of both, at stride and dilation 1, in float32."""
+    """Every input channel with every output channel, and enough of both, at stride 1, in float32.
+
+    Scratch memory grows with dilation: tiles that together cover a rectangle are computed together.
+    """
     outputs, channels, *kernel = work.weight
     return (simd.COMPILED and kernel == [3, 3] and channels == work.image[1] and min(channels, outputs) >= lanes(work)
-            and work.geometry[:2] == work.geometry[4:] == (1, 1) and work.itemsize == 4)
+            and work.geometry[:2] == (1, 1) and max(work.geometry[4:]) <= 4 and work.itemsize == 4)
 
 
 def products(work: Work, m: int) -> int:
-    """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; m = 1: of the formula."""
-    return -(-work.grid[0] // m) * -(-work.grid[1] // m) * (m + 2)**2
+    """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; with dilation, tiles come by δ x δ."""
+    tiles = [-(-size // (m * dilation)) * dilation for size, dilation in zip(work.grid, work.geometry[4:])]
+    return tiles[0] * tiles[1] * (m + 2)**2
 
 
 def pays_4(work: Work) -> bool:
@@ -81,7 +85,7 @@ def pays_4(work: Work) -> bool:
 
 
 def pays_2(work: Work) -> bool:
-    return 5 * products(work, 2) < 4 * products(work, 1)
+    return 5 * products(work, 2) < 4 * 9 * work.grid[0] * work.grid[1]
 
 
 CONV2D = (
@@ -89,10 +93,11 @@ CONV2D = (
               "a kernel for each channel; not the input gradient at a stride",
               "there is no matrix product in it: a tile of several outputs would be empty but for one"),
     Algorithm("winograd4", winograd.f4, lambda work: is_dense_3x3(work) and pays_4(work),
-              "3x3, stride 1, float32, channels fill a vector, at most 256 x 256 of them (half of that for weight gradients)",
+              "3x3, stride 1, dilation 4 at most, float32, channels fill a vector, at most 256 x 256 (weight gradients: half)",
               "a quarter of the multiplications, for a digit of the result", accurate=False),
     Algorithm("winograd2", winograd.f2, lambda work: is_dense_3x3(work) and pays_2(work),
-              "3x3, stride 1, float32, channels fill a vector", "less than half of the multiplications, and errors as small"),
+              "3x3, stride 1, dilation 4 at most, float32, channels fill a vector",
+              "less than half of the multiplications, and errors as small"),
     Algorithm("direct", conv_direct, lambda work: simd.COMPILED and fills_a_vector(work),
               "images that fill a vector", "register tiles: no columns in memory, any stride, dilation and groups"),
     Algorithm("im2col", conv, lambda work: True,

@@ -2,9 +2,9 @@
 Pretraining: learn from labels first, then from masks
 =====================================================
 
-Masks are dear: Pascal VOC has 11,530 images with any, ImageNet 14 million with a label each.  Can a segmentation network
-learn from such labels?  Its encoder can: it first learns to *classify* small images of single objects, and is then
-re-trained on eight masks.
+Masks are dear: the lecture counts 11,530 images with masks in Pascal VOC, and 14 million with a label in ImageNet.  Can
+a segmentation network learn from labels, too?  Its encoder can: it first learns to *classify* small images of single
+objects, and is then re-trained on eight masks.
 """
 import matplotlib.pyplot as plt
 import numpy as np

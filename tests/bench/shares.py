@@ -72,9 +72,9 @@ def jobs(options):
 def measure(system, rounds):
     """Seconds of one step, {name: [rounds]}, of which "step" is the whole; and MiB of page faults."""
     step = training_step(system)
-    step()
     found, faults = defaultdict(list), []
     for _ in range(rounds):
+        step()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         with clocked() as clock:
             clock.timed("Python", step)()
@@ -85,12 +85,19 @@ def measure(system, rounds):
     return {"seconds": dict(found), "faults": faults}
 
 
+def middle(row):
+    """Seconds by name, of the round whose step took the median time."""
+    steps = row["seconds"]["step"]
+    chosen = steps.index(sorted(steps)[len(steps) // 2])
+    return {name: seconds[chosen] for name, seconds in row["seconds"].items()}
+
+
 def parts(row):
-    """Medians: the whole, and the four shares of it."""
-    middle = {name: statistics.median(seconds) for name, seconds in row["seconds"].items()}
-    return {"step": middle["step"], "convolution kernels": sum(s for name, s in middle.items() if name.startswith("kernel")),
-            "other ops": sum(s for name, s in middle.items() if name.startswith("op ")),
-            "update": middle["update"], "Python": middle["Python"]}
+    """The whole, and the four shares of it."""
+    seconds = middle(row)
+    return {"step": seconds["step"], "convolution kernels": sum(s for name, s in seconds.items() if name.startswith("kernel")),
+            "other ops": sum(s for name, s in seconds.items() if name.startswith("op ")),
+            "update": seconds["update"], "Python": seconds["Python"]}
 
 
 def markdown(rows):
@@ -101,10 +108,9 @@ def markdown(rows):
                       f"{statistics.median(row['faults']):.0f}"])
     header = ["a step of", "ms", "convolution kernels", "other ops", "update", "Python", "page faults, MiB"]
     shares = harness.table(header, lines)
-    unet, details = rows["U-Net 16"]["seconds"] if "U-Net 16" in rows else {}, []
-    for name, seconds in sorted(unet.items(), key=lambda item: -statistics.median(item[1])):
-        share = statistics.median(seconds) / statistics.median(unet["step"])
-        details.append([name, f"{1e3 * statistics.median(seconds):.2f}", f"{100 * share:.1f} %"])
+    unet = middle(rows["U-Net 16"]) if "U-Net 16" in rows else {}
+    details = [[name, f"{1e3 * seconds:.2f}", f"{100 * seconds / unet['step']:.1f} %"]
+               for name, seconds in sorted(unet.items(), key=lambda item: -item[1])]
     return f"{shares}\n\n{harness.table(['in a step of U-Net 16', 'ms', 'share'], details)}"
 
 

@@ -8,25 +8,29 @@ from tinyseg.kernels import conv, simd, winograd, winograd_tiles
 pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
 ALGORITHMS = {2: winograd.f2, 4: winograd.f4}
 by_m = pytest.mark.parametrize("m", ALGORITHMS)
-SHAPES = [                                          # (N, C, H, W), O, padding
-    ((2, 16, 16, 16), 16, (1, 1)),                  # whole tiles, whole vectors
-    ((1, 1, 1, 1), 1, (1, 1)),                      # one pixel
-    ((3, 17, 5, 7), 33, (1, 1)),                    # rows shorter than a vector; one channel and one output too many
-    ((1, 20, 3, 70), 5, (0, 0)),                    # one row of outputs, the valid ones
-    ((2, 5, 37, 2), 40, (1, 2)),                    # columns fewer than a tile, uneven padding
-    ((1, 8, 19, 21), 16, (4, 3)),                   # tiles that see no pixel
-    ((1, 16, 6, 2500), 16, (1, 0)),                 # a row of tiles is more than a task takes
-    ((9, 40, 8, 8), 70, (1, 1)),                    # many images in a task
-    ((0, 16, 8, 8), 16, (1, 1)),                    # no image
+SHAPES = [                                                  # (N, C, H, W), O, padding, dilation
+    ((2, 16, 16, 16), 16, (1, 1), (1, 1)),                  # whole tiles, whole vectors
+    ((1, 1, 1, 1), 1, (1, 1), (1, 1)),                      # one pixel
+    ((3, 17, 5, 7), 33, (1, 1), (1, 1)),                    # rows shorter than a vector; one channel and one output too many
+    ((1, 20, 3, 70), 5, (0, 0), (1, 1)),                    # one row of outputs, the valid ones
+    ((2, 5, 37, 2), 40, (1, 2), (1, 1)),                    # columns fewer than a tile, uneven padding
+    ((1, 8, 19, 21), 16, (4, 3), (1, 1)),                   # tiles that see no pixel
+    ((1, 16, 6, 580), 16, (1, 0), (1, 1)),                  # a row of tiles is cut into parts, one of them smaller
+    ((9, 40, 8, 8), 70, (1, 1), (1, 1)),                    # many images in a task
+    ((0, 16, 8, 8), 16, (1, 1), (1, 1)),                    # no image
+    ((2, 16, 15, 18), 16, (2, 2), (2, 2)),                  # dilated, with tiles that go over the border
+    ((1, 8, 40, 9), 8, (0, 4), (4, 3)),                     # a dilation for each axis, and no padding in one
+    ((1, 3, 5, 260), 3, (2, 0), (2, 4)),
 ]
 
 
-def arguments(shape, outputs, padding, rng):
+def arguments(shape, outputs, padding, dilation, rng):
     """{task: (shape of the result, arguments)}"""
     x, w = rng.standard_normal(shape, np.float32), rng.standard_normal((outputs, shape[1], 3, 3), np.float32)
-    dy = rng.standard_normal((shape[0], outputs, *(n + 2 * p - 2 for n, p in zip(shape[2:], padding))), np.float32)
+    size = [n + 2 * p - 2 * d for n, p, d in zip(shape[2:], padding, dilation)]
+    dy = rng.standard_normal((shape[0], outputs, *size), np.float32)
     b, c = rng.standard_normal(outputs, np.float32), rng.standard_normal(shape[1], np.float32)
-    geometry = (1, 1, *padding, 1, 1)
+    geometry = (1, 1, *padding, *dilation)
     return {"conv2d": (dy.shape, (x, w, b, geometry)), "conv2d_input_grad": (x.shape, (dy, w, c, geometry)),
             "conv2d_weight_grad": (w.shape, (x, dy, geometry))}
 
@@ -45,9 +49,9 @@ def test_the_matrices_make_a_correlation(m, rng):
 
 
 @by_m
-@pytest.mark.parametrize("shape, outputs, padding", SHAPES, ids=str)
-def test_equals_the_readable_one(m, shape, outputs, padding, rng):
-    for task, (size, call) in arguments(shape, outputs, padding, rng).items():
+@pytest.mark.parametrize("layer", SHAPES, ids=str)
+def test_equals_the_readable_one(m, layer, rng):
+    for task, (size, call) in arguments(*layer, rng).items():
         result, memory = between_guards(size, np.float32)
         getattr(ALGORITHMS[m], task)(result, *call)
         expected = np.empty(size, np.float32)
@@ -61,7 +65,7 @@ def test_equals_the_readable_one(m, shape, outputs, padding, rng):
 def test_errors_are_small(m, rng):
     """max|error| / max|value| against float64, with inputs after a ReLU, many channels, and weights as they are drawn."""
     limits = {"conv2d": {2: 2e-6, 4: 2e-5}, "conv2d_input_grad": {2: 2e-6, 4: 2e-5}, "conv2d_weight_grad": {2: 1e-5, 4: 1e-5}}
-    for task, (size, (x, *others)) in arguments((2, 256, 16, 16), 128, (1, 1), rng).items():
+    for task, (size, (x, *others)) in arguments((2, 256, 16, 16), 128, (1, 1), (1, 1), rng).items():
         x = np.maximum(x, 0)
         result, exact = np.empty(size, np.float32), np.empty(size)
         getattr(ALGORITHMS[m], task)(result, x, *others)
@@ -71,7 +75,7 @@ def test_errors_are_small(m, rng):
 
 @by_m
 def test_the_same_bits_from_run_to_run(m, rng):
-    for task, (size, call) in arguments((2, 40, 23, 30), 24, (1, 1), rng).items():
+    for task, (size, call) in arguments((2, 40, 23, 30), 24, (1, 1), (1, 1), rng).items():
         first, second = np.empty(size, np.float32), np.empty(size, np.float32)
         for result in (first, second):
             getattr(ALGORITHMS[m], task)(result, *call)

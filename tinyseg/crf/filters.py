@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import dense, lattice
+from ..kernels import dense, gaussian, lattice
 
-Filter = Callable[[np.ndarray], np.ndarray]        # (C, H, W) -> (C, H, W)
+Filter = Callable[..., np.ndarray]      # x (C, H, W), factors before and after (H, W): after · filtered(before · x)
 EXACT_PIXELS = 1 << 14         # above, the matrix of all pairs would take more than a gigabyte
 
 
@@ -26,20 +26,22 @@ class ExactGaussian:
         distance = sum((column[:, None] - column) ** 2 for column in f.T)                  # (N, N)
         self.matrix = np.exp(-distance / 2).astype(dtype)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return (x.reshape(len(x), -1) @ self.matrix).reshape(x.shape)
+    def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
+        return after * ((before * x).reshape(len(x), -1) @ self.matrix).reshape(x.shape)
 
 
 class SeparableGaussian:
     """y[c, p] = Σ_p' exp(-|p - p'|²/2θ²)·x[c, p'] in the image plane, with the tail left out where it is below 1e-6."""
 
     def __init__(self, theta: float, shape: tuple[int, ...], dtype: np.dtype[Any]):
-        radius = min(int(np.ceil(np.sqrt(2 * np.log(1e6)) * theta)), max(shape) - 1)
-        self.taps = np.exp(-(np.arange(-radius, radius + 1) / theta) ** 2 / 2).astype(dtype)
+        self.radius = min(int(np.ceil(np.sqrt(2 * np.log(1e6)) * theta)), max(shape) - 1)
+        taps = np.exp(-(np.arange(-self.radius, self.radius + 1) / theta) ** 2 / 2).astype(dtype)
+        self.taps = np.pad(taps, (0, -len(taps) % 4))                                      # the kernel takes four at a time
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        y = np.empty_like(x)
-        lattice.separable_blur(y, dense(x), self.taps)
+    def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
+        before, after = (dense(np.broadcast_to(factor, x.shape[1:]).astype(x.dtype)) for factor in (before, after))
+        y = np.empty_like(x, order="C")
+        gaussian.separable_blur(y, dense(x), self.taps, self.radius, before, after)
         return y
 
 
@@ -51,48 +53,61 @@ class PermutohedralLattice:
     - the blur goes along all axes forth and then back, so that the kernel is symmetric and positive semidefinite as a
       Gaussian is, with shares of 5/24: per axis, twice 2·5/24, and 1/12 each from splat and slice, make a variance of 1
       (Adams et al.: ⅔), at which the kernel's profile is nearest to a Gaussian's;
-    - up to two rings of vertices are added around those with pixels, while there are less than 2^17;
+    - vertices without pixels are added, if there is room for them: those between two others, which mass may pass; around the
+      pixels of a small image, which lie further apart, all neighbours, and theirs;
     - a point's kernel with itself, which follows from its barycentric coordinates, is scaled to 1 (and some per cent less
-      remain where the blur passes beyond the rings).
+      remain where the blur passes beyond the vertices).
     """
 
     SHARE = 5 / 24
-    RINGS, FEW = 2, 1 << 17
-    TASKS = 64
+    SMALL, RINGS = 1 << 14, 2                                          # pixels of a small image; rings around them
+    FEW = 1 << 17                                                      # vertices; around more none are added
+    TASKS, LANES = 64, 8
 
     def __init__(self, features: np.ndarray, dtype: np.dtype[Any]):
-        f = features.reshape(-1, features.shape[-1])                                       # (N, d)
-        n = f.shape[1] + 1
+        f = np.ascontiguousarray(features.reshape(-1, features.shape[-1]).T)               # (d, N)
+        n, small = len(f) + 1, f.shape[1] <= self.SMALL
         middle = np.arange(n) - (n - 1) / 2                            # of a simplex
-        elevated = (f - f.mean(axis=0)) @ self.embedding(n - 1) + np.append(middle[::2], middle[1::2])     # (N, n)
+        shift = np.append(middle[::2], middle[1::2]) - f.mean(axis=1) @ self.embedding(n - 1)
+        elevated = self.embedding(n - 1).T @ f + shift[:, None]                            # (n, N)
         digits = self._digits(elevated)
         keys = np.empty(elevated.shape, np.int64)
-        self.weights = np.empty(elevated.shape, dtype)
+        self.weights = np.empty(keys.shape, dtype)
         lattice.simplices(keys, self.weights, elevated, digits)
         steps = digits.sum() - n * np.append(digits, 0)                                    # to the next key along each axis
-        vertices = self._with_rings(np.unique(keys), steps)
-        self.vertices = self._find(vertices, keys)                                         # (N, n)
-        self.neighbours = [self._find(vertices, np.stack([vertices - s, vertices + s], axis=1)) for s in steps]
+        found, numbers, counts = np.empty_like(keys), np.empty(keys.shape, np.int32), np.empty(n, np.int64)
+        lattice.distinct(found, numbers, counts, keys)
+        occupied = [row[:count] for row, count in zip(found, counts)]
+        vertices = np.sort(np.concatenate(occupied))
+        for _ in range(self.RINGS if small else 1):
+            if len(vertices) < self.FEW:
+                vertices = self._with_ring(vertices, steps, 1 if small else 2)
+        self.vertices = np.stack([np.searchsorted(vertices, row).astype(np.int32)[number]  # (n, N)
+                                  for row, number in zip(occupied, numbers)])
+        self.below, self.above = np.empty((2, n, len(vertices)), np.int32)
+        lattice.neighbours(self.below, self.above, vertices, steps)
         self.starts = np.empty(len(vertices) + 1, np.int64)
         self.points = np.empty(keys.size, np.int32)
         self.shares = np.empty(keys.size, dtype)
         lattice.members(self.starts, self.points, self.shares, self.vertices, self.weights)
         self.tasks = np.searchsorted(self.starts, np.linspace(0, keys.size, self.TASKS + 1))
         self.tasks[-1] = len(vertices)
-        self.scale = ((self.weights @ self._overlap(n).astype(dtype) * self.weights).sum(axis=1)) ** -0.5
+        self.scale = 1 / np.sqrt((self.weights * (self._overlap(n).astype(dtype) @ self.weights)).sum(axis=0))     # (N,)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
+        before, after = ((self.scale * np.ravel(factor)).astype(x.dtype) for factor in (before, after))
         values = dense(x.reshape(len(x), -1))                                              # (C, N)
-        rows = np.empty(values.shape[::-1], x.dtype)
-        lattice.rows_of(rows, values, self.scale)
-        grid = np.zeros((len(self.starts), len(x)), x.dtype)                               # the last row: vertices not there
-        other = np.zeros_like(grid)
-        lattice.splat(grid, rows, self.starts, self.points, self.shares, self.tasks)
-        for neighbours in [*self.neighbours, *reversed(self.neighbours)]:
-            lattice.blur(other, grid, neighbours, x.dtype.type(self.SHARE))
+        channels = -(-len(x) // self.LANES) * self.LANES
+        rows = np.zeros((values.shape[1], channels), x.dtype)
+        gaussian.rows_of(rows, values, before)
+        grid, other = np.empty((2, len(self.starts), channels), x.dtype)
+        grid[-1] = other[-1] = 0                                                           # for all vertices not there
+        gaussian.splat(grid, rows, self.starts, self.points, self.shares, self.tasks)
+        for axis in [*range(len(self.below)), *reversed(range(len(self.below)))]:
+            gaussian.blur(other, grid, self.below[axis], self.above[axis], x.dtype.type(self.SHARE))
             grid, other = other, grid
         y = np.empty_like(values)
-        lattice.slice_lattice(y, grid, self.vertices, self.weights, self.scale)
+        gaussian.slice_lattice(y, grid, self.vertices, self.weights, after)
         return y.reshape(x.shape)
 
     @staticmethod
@@ -109,24 +124,17 @@ class PermutohedralLattice:
 
     def _digits(self, elevated: np.ndarray) -> np.ndarray:
         """What one unit of each of the first d coordinates adds to a key."""
-        margin = (self.RINGS + 3) * elevated.shape[1]                  # to the simplex, through the rings, one step beyond
-        spans = np.ceil(np.ptp(elevated[:, :-1], axis=0)) + 2 * margin
+        margin = (self.RINGS + 3) * len(elevated)                      # to the simplex, through the rings, one step beyond
+        spans = np.ceil(np.ptp(elevated[:-1], axis=1)) + 2 * margin
         if spans.prod() > 2 ** 61:
             raise ValueError("dense_crf: theta_alpha or theta_beta is too small for the lattice: it would take more than 2^61 "
                              "cells; give larger ones, or method='exact'")
         return np.cumprod([1, *spans[:-1]]).astype(np.int64)
 
-    def _with_rings(self, keys: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        for _ in range(self.RINGS):
-            if len(keys) < self.FEW:
-                keys = np.unique(np.concatenate([keys, *(keys + s for s in steps), *(keys - s for s in steps)]))
-        return keys
-
     @staticmethod
-    def _find(vertices: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        places = np.empty(keys.shape, np.int32)
-        lattice.find(places.reshape(-1), vertices, keys.reshape(-1))
-        return places
+    def _with_ring(keys: np.ndarray, steps: np.ndarray, fewest: int) -> np.ndarray:
+        room = np.empty((2 * len(steps) + 1) * len(keys), np.int64)
+        return room[:lattice.with_neighbours(room, keys, steps, fewest)].copy()
 
     def _overlap(self, n: int) -> np.ndarray:
         """(n, n): how much of what is splatted on vertex k of a simplex the blur brings to its vertex l.
@@ -144,12 +152,12 @@ class NormalizedKernel:
     """A filter with its normalization, and with or without the self term k(i, i) = 1 (see `DenseCRF`)."""
 
     def __init__(self, gaussian: Filter, normalization: str, self_term: bool, shape: tuple[int, ...], dtype: np.dtype[Any]):
-        one = np.ones((1, *shape), dtype)
-        sums = one if normalization == "none" else gaussian(one)                           # (1, H, W)
+        one = np.ones(shape, dtype)
+        sums = one if normalization == "none" else gaussian(one[None])[0]                  # (H, W)
         self.gaussian, self.self_term = gaussian, self_term
         self.before, self.after = {"none": (one, one), "before": (1 / sums, one), "after": (one, 1 / sums),
                                    "symmetric": (sums ** -0.5, sums ** -0.5)}[normalization]
 
     def __call__(self, q: np.ndarray) -> np.ndarray:
-        x = self.before * q
-        return self.after * (self.gaussian(x) if self.self_term else self.gaussian(x) - x)
+        messages = self.gaussian(q, self.before, self.after)
+        return messages if self.self_term else messages - self.after * self.before * q

@@ -103,7 +103,8 @@ class DenseCRF:
 
     def compatibility_transform(self, messages: list[np.ndarray]) -> np.ndarray:
         """Q̂_i(l) = Σ_l' μ(l, l')·Σ_m wₘ·Q̃ₘ_i(l')."""
-        weighted: Any = sum(weight * message for (weight, _), message in zip(self.kernels, messages))
+        (w1, _), (w2, _) = self.kernels
+        weighted = w1 * messages[0] + w2 * messages[1]
         if self.compatibility is None:
             return weighted.sum(axis=0) - weighted
         return np.tensordot(self.compatibility, weighted, axes=1)

@@ -1,15 +1,20 @@
-"""Gaussian filters of many channels: on the permutohedral lattice in any dimension, and separably in the image plane.
+"""The permutohedral lattice: where the points of a filter in many dimensions meet (Adams, Baek & Davis, "Fast
+high-dimensional filtering using the permutohedral lattice", 2010).
 
-The lattice (Adams, Baek & Davis, "Fast high-dimensional filtering using the permutohedral lattice", 2010) holds all integer
-points v of d + 1 coordinates that sum to 0 and leave one remainder modulo d + 1.  Its cells are simplices of d + 1 vertices.
-A point of d features, embedded in that hyperplane, is filtered in three steps:
+The lattice holds all integer points v of d + 1 coordinates that sum to 0 and leave one remainder modulo d + 1.  Its cells are
+simplices of d + 1 vertices, one of each remainder.  A point of d features, embedded in that hyperplane, is filtered in three
+steps:
 
     splat    each point adds its value to the d + 1 vertices around it, by its barycentric coordinates
     blur     each vertex is mixed with its two neighbours v ± (1, …, 1, -d, 1, …, 1) along each of the d + 1 axes
     slice    each point reads the d + 1 vertices around it, with the same weights
 
 A vertex is one integer, its key: a number whose digits are its first d coordinates, so that a step to a neighbour adds a
-constant.  The vertices stand in the order of their keys, and are found by bisection.
+constant.  Only vertices near to a point are kept: a hash table finds those that have points, and then they stand in the order
+of their keys.  In that order all that is one step away along an axis stands in order too, so that neighbours are found by
+walking along both lists at once, without a search, and a blur reads the memory from the beginning to the end.
+
+A task owns the vertices of one remainder, or a run of vertices, or some points: no two threads write to the same cell.
 """
 from __future__ import annotations
 
@@ -18,160 +23,147 @@ import math
 import numpy as np
 from numba import njit, prange
 
-BLOCK = 128          # points of a task: their values fit the first-level cache
+BLOCK = 128          # points of a task
 
 
 @njit(cache=True, parallel=True, nogil=True)
 def simplices(keys, weights, elevated, digits):
-    """The simplex around every point: keys[i, k] of its vertex of remainder k, weights[i, k] the barycentric coordinate.
+    """The simplex around every point: keys[k, i] of its vertex of remainder k, weights[k, i] the barycentric coordinate.
 
-    elevated (N, d + 1): the points in the hyperplane Σ_j y[j] = 0.  With v the vertex of remainder 0 nearest to y, and rank[j]
+    elevated (d + 1, N): the points in the hyperplane Σ_j y[j] = 0.  With v the vertex of remainder 0 nearest to y, and rank[j]
     the place of y[j] - v[j] among these differences in descending order, the vertices are
 
-        v_k[j] = v[j] + k - (d + 1)·[rank[j] > d - k]          keys[i, k] = Σ_{j < d} v_k[j]·digits[j]
+        v_k[j] = v[j] + k - (d + 1)·[rank[j] > d - k]          keys[k, i] = Σ_{j < d} v_k[j]·digits[j]
     """
-    points, n = elevated.shape                                         # n = d + 1
-    for i in prange(points):
-        y = elevated[i]
-        nearest, rank, b = np.empty(n, np.int64), np.zeros(n, np.int64), np.zeros(n + 1)
-        for j in range(n):
-            nearest[j] = math.floor(y[j] / n + 0.5)                    # v = n·nearest
-        surplus = nearest.sum()
-        for j in range(n):
-            for m in range(j):
-                if y[j] - n * nearest[j] > y[m] - n * nearest[m]:
-                    rank[m] += 1
-                else:
-                    rank[j] += 1
-        for j in range(n):                                             # move the coordinates that were rounded worst, so that
-            rank[j] += surplus                                         # they sum to 0
-            if rank[j] < 0:
-                rank[j] += n
-                nearest[j] += 1
-            elif rank[j] >= n:
-                rank[j] -= n
-                nearest[j] -= 1
-        for j in range(n):
-            difference = y[j] / n - nearest[j]
-            b[n - 1 - rank[j]] += difference
-            b[n - rank[j]] -= difference
-        b[0] += 1 + b[n]
-        for k in range(n):
-            weights[i, k] = b[k]
-            key = 0
-            for j in range(n - 1):
-                key += (n * nearest[j] + k - (n if rank[j] > n - 1 - k else 0)) * digits[j]
-            keys[i, k] = key
+    n, points = elevated.shape                                         # n = d + 1
+    for block in prange((points + BLOCK - 1) // BLOCK):
+        y, b, nearest, rank = np.empty(n), np.empty(n + 1), np.empty(n, np.int64), np.empty(n, np.int64)
+        for i in range(block * BLOCK, min(points, (block + 1) * BLOCK)):
+            surplus = 0
+            for j in range(n):
+                y[j] = elevated[j, i]
+                nearest[j] = math.floor(y[j] / n + 0.5)                # v = n·nearest
+                surplus += nearest[j]
+            rank[:] = surplus                                          # move the coordinates that were rounded worst, so
+            for j in range(n):                                         # that they sum to 0
+                for m in range(j):
+                    if y[j] - n * nearest[j] > y[m] - n * nearest[m]:
+                        rank[m] += 1
+                    else:
+                        rank[j] += 1
+            b[:] = 0
+            for j in range(n):
+                if rank[j] < 0:
+                    rank[j] += n
+                    nearest[j] += 1
+                elif rank[j] >= n:
+                    rank[j] -= n
+                    nearest[j] -= 1
+                difference = y[j] / n - nearest[j]
+                b[n - 1 - rank[j]] += difference
+                b[n - rank[j]] -= difference
+            b[0] += 1 + b[n]
+            for k in range(n):
+                weights[k, i] = b[k]
+                key = 0
+                for j in range(n - 1):
+                    key += (n * nearest[j] + k - (n if rank[j] > n - 1 - k else 0)) * digits[j]
+                keys[k, i] = key
+
+
+@njit(cache=True)
+def place(table, found, key):
+    """Where in the hash table the number m of this key stands, found[m] = key; or where it belongs, a free place (-1).
+
+    The table has a power of two of places.  Where a place is taken by another key, the next one is tried.
+    """
+    folded = (key ^ key >> 32) & 0xFFFFFFFF                            # so that the product stays below 2^63
+    at = (folded * 0x61C88647 >> 16) & (table.size - 1)
+    while table[at] >= 0 and found[table[at]] != key:
+        at = (at + 1) & (table.size - 1)
+    return at
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def find(places, keys, wanted):
-    """keys[places[i]] = wanted[i], or places[i] = keys.size where there is none;  keys are in ascending order."""
-    for i in prange(wanted.size):
-        low, high = 0, keys.size
-        while low < high:
-            middle = (low + high) // 2
-            if keys[middle] < wanted[i]:
-                low = middle + 1
-            else:
-                high = middle
-        places[i] = low if low < keys.size and keys[low] == wanted[i] else keys.size
+def distinct(found, numbers, counts, keys):
+    """found[k, numbers[k, i]] = keys[k, i]: the counts[k] different keys of each row, in the order of their first points."""
+    rows, points = keys.shape
+    for k in prange(rows):
+        table, count, own = np.full(1 << 12, -1, np.int32), 0, found[k]
+        for i in range(points):
+            key = keys[k, i]
+            if i > 0 and key == keys[k, i - 1]:                        # as so often in an image
+                numbers[k, i] = numbers[k, i - 1]
+                continue
+            at = place(table, own, key)
+            if table[at] < 0:
+                own[count] = key
+                table[at] = count
+                count += 1
+            numbers[k, i] = table[at]
+            if 2 * count > table.size:                                 # half full: a larger one
+                table = np.full(4 * table.size, -1, np.int32)
+                for m in range(count):
+                    table[place(table, own, own[m])] = m
+        counts[k] = count
 
 
 @njit(cache=True, nogil=True)
+def with_neighbours(out, keys, steps, fewest):
+    """out: the keys, and all others that are one step from at least `fewest` of them, in ascending order.  Returns how many.
+
+    2n + 1 lists are merged: the keys, and the keys moved by each of the n steps to either side.
+    """
+    shifts = np.concatenate((np.zeros(1, np.int64), steps, -steps))
+    heads = np.zeros(shifts.size, np.int64)
+    count, end = 0, np.iinfo(np.int64).max
+    while True:
+        smallest = end
+        for s in range(shifts.size):
+            if heads[s] < keys.size:
+                smallest = min(smallest, keys[heads[s]] + shifts[s])
+        if smallest == end:
+            return count
+        near = 0
+        for s in range(shifts.size):
+            if heads[s] < keys.size and keys[heads[s]] + shifts[s] == smallest:
+                heads[s] += 1
+                near += fewest if s == 0 else 1
+        if near >= fewest:
+            out[count] = smallest
+            count += 1
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def neighbours(below, above, keys, steps):
+    """keys[below[a, v]] = keys[v] - steps[a],  keys[above[a, v]] = keys[v] + steps[a];  keys.size where there is none."""
+    for a in prange(steps.size):
+        below[a] = keys.size
+        above[a] = keys.size
+        w = 0
+        for v in range(keys.size):
+            wanted = keys[v] + steps[a]
+            while w < keys.size and keys[w] < wanted:
+                w += 1
+            if w < keys.size and keys[w] == wanted:
+                above[a, v], below[a, w] = w, v
+
+
+@njit(cache=True, parallel=True, nogil=True)
 def members(starts, points, shares, vertices, weights):
     """The inverse of `vertices`: vertex v has points[e] with weight shares[e], for e from starts[v] to starts[v + 1].
 
-    vertices, weights (N, d + 1).  The points of a vertex are in ascending order.
+    vertices, weights (d + 1, N).  The points of a vertex are in ascending order.  A task owns the vertices of one remainder.
     """
     starts[:] = 0
-    for v in vertices.flat:
-        starts[v + 1] += 1
+    for k in prange(vertices.shape[0]):
+        for v in vertices[k]:
+            starts[v + 1] += 1
     for v in range(starts.size - 1):
         starts[v + 1] += starts[v]
     end = starts[:-1].copy()
-    for i in range(vertices.shape[0]):
-        for k in range(vertices.shape[1]):
-            e = end[vertices[i, k]]
-            points[e], shares[e] = i, weights[i, k]
-            end[vertices[i, k]] += 1
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def rows_of(rows, values, scale):
-    """rows[i, c] = scale[i] · values[c, i]."""
-    channels, count = values.shape
-    for block in prange((count + BLOCK - 1) // BLOCK):
-        for c in range(channels):
-            for i in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
-                rows[i, c] = scale[i] * values[c, i]
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def splat(grid, rows, starts, points, shares, tasks):
-    """grid[v] = Σ_e shares[e] · rows[points[e]], for e from starts[v] to starts[v + 1].
-
-    One task owns the vertices from tasks[t] to tasks[t + 1], so that no two threads add to the same one.
-    """
-    for t in prange(tasks.size - 1):
-        for v in range(tasks[t], tasks[t + 1]):
-            total = grid[v]
-            total[:] = 0
-            for e in range(starts[v], starts[v + 1]):
-                share, row = shares[e], rows[points[e]]
-                for c in range(total.size):
-                    total[c] += share * row[c]
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def blur(out, grid, neighbours, share):
-    """out[v] = (1 - 2·share)·grid[v] + share·(grid[neighbours[v, 0]] + grid[neighbours[v, 1]]).
-
-    The last row of the grid is 0 and stands for all vertices that are not in it.
-    """
-    own = 1 - 2 * share
-    for v in prange(neighbours.shape[0]):
-        total, here, below, above = out[v], grid[v], grid[neighbours[v, 0]], grid[neighbours[v, 1]]
-        for c in range(total.size):
-            total[c] = own * here[c] + share * (below[c] + above[c])
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def slice_lattice(values, grid, vertices, weights, scale):
-    """values[c, i] = scale[i] · Σ_k weights[i, k] · grid[vertices[i, k], c]."""
-    channels, count = values.shape
-    for block in prange((count + BLOCK - 1) // BLOCK):
-        start = block * BLOCK
-        length = min(BLOCK, count - start)
-        rows = np.zeros((length, channels), grid.dtype)
-        for i in range(length):
-            total = rows[i]
-            for k in range(vertices.shape[1]):
-                weight, vertex = scale[start + i] * weights[start + i, k], grid[vertices[start + i, k]]
-                for c in range(channels):
-                    total[c] += weight * vertex[c]
-        for c in range(channels):
-            for i in range(length):
-                values[c, start + i] = rows[i, c]
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def separable_blur(y, x, taps):
-    """y[c, i, j] = Σ_uv taps[u] · taps[v] · x[c, i + u - r, j + v - r], with 2r + 1 taps;  x is 0 outside the image."""
-    channels, height, width = x.shape
-    radius = taps.size // 2
-    for task in prange(channels * height):
-        c, i = task // height, task % height
-        column, out = np.zeros(width, x.dtype), y[c, i]
-        for u in range(max(0, radius - i), min(taps.size, height + radius - i)):
-            tap, row = taps[u], x[c, i + u - radius]
-            for j in range(width):
-                column[j] += tap * row[j]
-        out[:] = 0
-        for v in range(max(0, radius - width + 1), min(taps.size, width + radius)):
-            tap, shift = taps[v], v - radius
-            first = max(0, -shift)
-            source = column[first + shift:]
-            target = out[first:width - max(0, shift)]
-            for j in range(target.size):
-                target[j] += tap * source[j]
+    for k in prange(vertices.shape[0]):
+        for i in range(vertices.shape[1]):
+            v = vertices[k, i]
+            points[end[v]], shares[end[v]] = i, weights[k, i]
+            end[v] += 1

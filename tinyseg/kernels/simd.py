@@ -47,6 +47,11 @@ COLS = 6 if REGISTERS == 32 else 3                # N of the tile
 TILE = ROWS * COLS
 
 
+def lanes_of(array) -> int:
+    """How many values of a NumPy array a vector holds; within kernels, `lanes` says it."""
+    return BITS // 8 // array.itemsize
+
+
 class Vector(types.Type):
     """As many values of `dtype` as one register holds."""
 

@@ -1,12 +1,12 @@
 """3x3 convolution at stride 1 and its input gradient by Winograd's F(2x2, 3x3) and F(4x4, 3x3), in float32.
 
-`winograd_tiles.py` has the algorithms, as three matrices each.  With tiles t = (image, row, column), e = m + 2, and ξ one of
-the e·e places of a transformed tile, a convolution is
+`winograd_tiles.py` has the algorithms, as three matrices each.  With a tile t of image n whose first output is (t_i, t_j),
+e = m + 2, and ξ one of the e·e places of a transformed tile, a convolution of dilation δ is
 
-    V[ξ, c, t]  =  (Bᵀ d B)[ξ]           d[i, j] = x[n, c, t_i·m + i - p, t_j·m + j - p],         i, j < e
+    V[ξ, c, t]  =  (Bᵀ d B)[ξ]           d[i, j] = x[n, c, t_i + i·δ - p, t_j + j·δ - p],         i, j < e
     U[ξ, o, c]  =  (G g Gᵀ)[ξ]           g[u, v] = weight[o, c, u, v]
     M[ξ, o, t]  =  Σ_c U[ξ, o, c] · V[ξ, c, t]                                                    e·e matrix products
-    y[n, o, t_i·m + i, t_j·m + j]  =  bias[o] + (Aᵀ M A)[i, j]                                    i, j < m
+    y[n, o, t_i + i·δ, t_j + j·δ]  =  bias[o] + (Aᵀ M A)[i, j]                                    i, j < m
 
 A block of tiles goes through all of it while it is in the second-level cache.  Vectors run over channels: c in V, o in U and M.
 So the transforms are arithmetic between whole vectors, and tiles at the border of an image are tiles like others.  The input
@@ -20,8 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from .simd import REGISTERS, add_outer, lanes, store_tile, zero_tile
-from .winograd_tiles import (block_of, ceil_div, collect, cuts_of, fill, places_of, transform_input2, transform_input4,
+from .simd import REGISTERS, add_outer, lanes, lanes_of, store_tile, zero_tile
+from .winograd_tiles import (block_of, ceil_div, collect, corners_of, fill, places_of, plan, transform_input2, transform_input4,
                              transform_kernel2, transform_kernel4, transform_output2, transform_output4)
 from .winograd_weights import weigh
 
@@ -34,16 +34,17 @@ FLIPPED = TAPS[::-1].copy()
 
 
 @njit(cache=True)
-def transform_kernels(u, step, block, weight, taps, outputs, channels, out_step, in_step, m):
-    """U[ξ, block, c, l], l < lanes; kernel (o, c) has its values at weight[o·out_step + c·in_step + taps[…]]."""
+def transform_kernels(u, step, weight, taps, outputs, channels, out_step, in_step, m, first, last):
+    """U[ξ, c, o] for blocks first ≤ o // lanes < last; kernel (o, c) is weight[o·out_step + c·in_step + taps[…]]."""
     width = lanes(u)
     g = np.zeros(9 * width, u.dtype)
-    for c in range(channels):
+    for task in range(first * channels, last * channels):
+        block, c = task // channels, task % channels
         for k in range(9):
             start = block * width * out_step + c * in_step + taps[k]
             for o in range(min(width, outputs - block * width)):
                 g[k * width + o] = weight[start + o * out_step]
-        to = (block * channels + c) * width
+        to = task * width
         if m == 4:
             transform_kernel4(u, to, 6 * step, step, g, 0, 3 * width, width)
         else:
@@ -51,31 +52,25 @@ def transform_kernels(u, step, block, weight, taps, outputs, channels, out_step,
 
 
 @njit(cache=True)
-def transform_inputs(v, at, step, flat, tall, wide, pitch, m):
-    """V[ξ, t, l], l < lanes, for tall x wide tiles of a band."""
-    width = lanes(v)
-    for i in range(tall):
-        for j in range(wide):
-            of = (i * pitch + j) * m * width
-            if m == 4:
-                transform_input4(v, at, 6 * step, step, flat, of, pitch * width, width)
-            else:
-                transform_input2(v, at, 4 * step, step, flat, of, pitch * width, width)
-            at += width
+def transform_inputs(v, at, step, flat, corners, down, right, m):
+    """V[ξ, t, l], l < lanes, for the tiles of a band, whose next pixels are `down` and `right` in flat."""
+    for t in range(corners.size):
+        if m == 4:
+            transform_input4(v, at, 6 * step, step, flat, corners[t], down, right)
+        else:
+            transform_input2(v, at, 4 * step, step, flat, corners[t], down, right)
+        at += lanes(v)
 
 
 @njit(cache=True)
-def transform_outputs(flat, tall, wide, pitch, products, at, step, each, m):
-    """The outputs of tall x wide tiles, whose products stand `each` apart."""
-    width = lanes(flat)
-    for i in range(tall):
-        for j in range(wide):
-            to = (i * pitch + j) * m * width
-            if m == 4:
-                transform_output4(flat, to, pitch * width, width, products, at, 6 * step, step)
-            else:
-                transform_output2(flat, to, pitch * width, width, products, at, 4 * step, step)
-            at += each
+def transform_outputs(flat, corners, down, right, products, at, step, each, m):
+    """The outputs of the tiles of a band, whose products stand `each` apart."""
+    for t in range(corners.size):
+        if m == 4:
+            transform_output4(flat, corners[t], down, right, products, at, 6 * step, step)
+        else:
+            transform_output2(flat, corners[t], down, right, products, at, 4 * step, step)
+        at += each
 
 
 @njit(cache=True)
@@ -104,66 +99,62 @@ def multiply(products, step, v, v_step, v_row, u, u_step, start, channels, count
 
 
 @njit(cache=True)
-def convolve_tasks(y, y_shape, x, x_shape, u, u_step, bias, padding, m, cuts, parts, first, last):
+def convolve_blocks(y, y_shape, x, x_shape, u, u_step, bias, padding, dilation, m, cuts, from_x, to_y, parts, first, last):
     """Tasks first ≤ task < last, each a block of tiles and a part of the outputs."""
-    width, places = lanes(x), (m + 2) * (m + 2)
-    batch, outputs, out_h, out_w = y_shape
+    width, places, (dh, dw) = lanes(x), (m + 2) * (m + 2), dilation
+    outputs, out_h, out_w = y_shape[1:]
     channels, area = x_shape[1], x_shape[2] * x_shape[3]
-    tall, wide = ceil_div(out_h, m), ceil_div(out_w, m)
-    most = cuts[0] * ceil_div(tall, cuts[1]) * ceil_div(wide, cuts[2])
-    count = ceil_div(most, TILES) * TILES
-    blocks, rows, pitch = ceil_div(channels, width), ceil_div(tall, cuts[1]) * m, ceil_div(wide, cuts[2]) * m
+    most, highest, pitch = cuts[6:]
+    count, blocks = ceil_div(most, TILES) * TILES, ceil_div(channels, width)
     v_row = (count + 1) * width                           # an odd number of vectors: not all in the same cache sets
     v_step, step = (blocks * (count + 1) | 1) * width, (2 * count + 1) * width
     v, products = np.zeros(places * v_step, x.dtype), np.empty(places * step, x.dtype)
-    flat, flat_y = np.empty(((rows + 2) * (pitch + 2) + 1) * width, x.dtype), np.empty((rows * pitch + 1) * width, x.dtype)
-    from_x = places_of(rows + 2, x_shape[3], pitch + 2, -padding[1], width)
-    to_y = places_of(rows, out_w, pitch, 0, width)
+    flat_x = np.empty(((highest + 2 * dh) * (pitch + 2 * dw) + 1) * width, x.dtype)
+    flat_y = np.empty((highest * pitch + 1) * width, x.dtype)
+    down_x, down_y, right = dh * (pitch + 2 * dw) * width, dh * pitch * width, dw * width
     pairs, present = ceil_div(outputs, 2 * width), -1
     for task in range(first, last):
         block, part = task // parts, task % parts
-        images, (top, bottom), (left, right) = block_of(block, batch, tall, wide, cuts)
-        area_t = (bottom - top) * (right - left)
+        images, (i0, i1), (j0, j1) = block_of(block, cuts)
+        rows, top, left = (i1 - i0) * m * dh, i0 * m * dh, j0 * m * dw
+        from_corners = corners_of(i1 - i0, j1 - j0, pitch + 2 * dw, dilation, m, width)
+        to_corners = corners_of(i1 - i0, j1 - j0, pitch, dilation, m, width)
+        tiles = to_corners.size
         if block != present:
             present = block
             for c in range(blocks):
                 for n in range(images[0], images[1]):
-                    fill(flat, from_x, x, (n * channels + c * width) * area, min(width, channels - c * width), x_shape[2:],
-                         top * m - padding[0], left * m - padding[1], (bottom - top) * m + 2, pitch + 2)
-                    transform_inputs(v, c * v_row + (n - images[0]) * area_t * width, v_step, flat, bottom - top, right - left,
-                                     pitch + 2, m)
+                    fill(flat_x, from_x, x, (n * channels + c * width) * area, min(width, channels - c * width), x_shape[2:],
+                         top - padding[0], left - padding[1], rows + 2 * dh, pitch + 2 * dw)
+                    transform_inputs(v, c * v_row + (n - images[0]) * tiles * width, v_step, flat_x, from_corners, down_x,
+                                     right, m)
         for o in range(part * pairs // parts * 2 * width, min(outputs, (part + 1) * pairs // parts * 2 * width), 2 * width):
             vectors = min(2, ceil_div(outputs - o, width))
-            multiply(products, step, v, v_step, v_row, u, u_step, o * channels, channels, (images[1] - images[0]) * area_t,
+            multiply(products, step, v, v_step, v_row, u, u_step, o * channels, channels, (images[1] - images[0]) * tiles,
                      vectors, places)
             for b in range(vectors):
                 for n in range(images[0], images[1]):
-                    at = ((n - images[0]) * area_t * vectors + b) * width
-                    transform_outputs(flat_y, bottom - top, right - left, pitch, products, at, step, vectors * width, m)
-                    channel = o + b * width
+                    at, channel = ((n - images[0]) * tiles * vectors + b) * width, o + b * width
+                    transform_outputs(flat_y, to_corners, down_y, right, products, at, step, vectors * width, m)
                     collect(y, (n * outputs + channel) * out_h * out_w, min(width, outputs - channel), bias, channel,
-                            (out_h, out_w), top * m, left * m, (bottom - top) * m, (right - left) * m, flat_y, to_y)
+                            (out_h, out_w), top, left, rows, (j1 - j0) * m * dw, flat_y, to_y)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def convolve(y, x, weight, bias, taps, out_step, in_step, padding, m, threads):
-    """y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] x[n, c, i + u - p, j + v - p], by F(m x m, 3 x 3)."""
-    (batch, channels), (outputs, out_h, out_w) = x.shape[:2], y.shape[1:]
-    blocks = ceil_div(outputs, lanes(x))
-    u_step = (blocks * channels | 1) * lanes(x)
-    u = np.empty((m + 2) * (m + 2) * u_step, x.dtype)
-    for block in prange(blocks):
-        transform_kernels(u, u_step, block, weight, taps, outputs, channels, out_step, in_step, m)
-    tall, wide = ceil_div(out_h, m), ceil_div(out_w, m)
-    size = min(max(CACHED // ((m + 2) * (m + 2) * (channels + 2 * lanes(x))), 32), 512 // m)
-    cuts = cuts_of(batch, tall, wide, size)
-    tasks = ceil_div(batch, cuts[0]) * cuts[1] * cuts[2]
-    parts = max(1, min(ceil_div(outputs, 2 * lanes(x)), ceil_div(2 * threads, max(tasks, 1))))
-    tasks *= parts
+def convolve(y, x, weight, bias, u, u_step, taps, out_step, in_step, padding, dilation, m, cuts, from_x, to_y, parts, tasks,
+             transforms, threads):
+    """y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] x[n, c, i + u·δ - p, j + v·δ - p], by F(m x m, 3 x 3).
+
+    Called twice, as all kernels must be transformed before the first is used.  One loop for both compiles in half the time.
+    """
     flat_y, flat_x = y.reshape(y.size), x.reshape(x.size)
     for worker in prange(threads):
-        convolve_tasks(flat_y, y.shape, flat_x, x.shape, u, u_step, bias, padding, m, cuts, parts, worker * tasks // threads,
-                       (worker + 1) * tasks // threads)
+        first, last = worker * tasks // threads, (worker + 1) * tasks // threads
+        if transforms:
+            transform_kernels(u, u_step, weight, taps, y.shape[1], x.shape[1], out_step, in_step, m, first, last)
+        else:
+            convolve_blocks(flat_y, y.shape, flat_x, x.shape, u, u_step, bias, padding, dilation, m, cuts, from_x, to_y, parts,
+                            first, last)
 
 
 class Winograd:
@@ -173,14 +164,32 @@ class Winograd:
         self.m = m
 
     def conv2d(self, y, x, weight, bias, geometry):
-        convolve(y, x, weight.ravel(), bias, TAPS, weight[0].size, 9, geometry[2:4], self.m, get_num_threads())
+        self.convolve(y, x, weight, bias, TAPS, weight[0].size, 9, geometry[2:4], geometry[4:])
 
     def conv2d_input_grad(self, dx, dy, weight, bias, geometry):
-        padding = (2 - geometry[2], 2 - geometry[3])
-        convolve(dx, dy, weight.ravel(), bias, FLIPPED, 9, weight[0].size, padding, self.m, get_num_threads())
+        _, _, top, left, *dilation = geometry
+        padding = (2 * dilation[0] - top, 2 * dilation[1] - left)
+        self.convolve(dx, dy, weight, bias, FLIPPED, 9, weight[0].size, padding, tuple(dilation))
 
     def conv2d_weight_grad(self, dw, x, dy, geometry):
-        weigh(dw, x, dy, geometry[2:4], self.m)
+        weigh(dw, x, dy, geometry[2:4], geometry[4:], self.m)
+
+    def convolve(self, y, x, weight, bias, taps, out_step, in_step, padding, dilation):
+        """The kernel of output o and input channel c is weight[o·out_step + c·in_step + taps]."""
+        m, width, threads, (batch, channels, _, columns) = self.m, lanes_of(x), get_num_threads(), x.shape
+        places, blocks, pairs = (m + 2)**2, -(-y.shape[1] // width), -(-y.shape[1] // (2 * width))
+        u_step = (blocks * channels | 1) * width
+        u = np.empty(places * u_step, x.dtype)
+        tiles = min(max(CACHED // (places * (channels + 2 * width)), 32), 512 // m)
+        cuts = plan(batch, y.shape[2:], dilation, m, tiles)
+        tasks = -(-batch // cuts.images) * cuts.bands * cuts.parts
+        parts = max(1, min(pairs, -(-2 * threads // max(tasks, 1))))
+        rows, pitch = cuts.rows + 2 * dilation[0], cuts.pitch + 2 * dilation[1]
+        from_x = places_of(rows, columns, pitch, -padding[1], width)
+        to_y = places_of(cuts.rows, y.shape[3], cuts.pitch, 0, width)
+        for transforms, count in (True, blocks), (False, tasks * parts):
+            convolve(y, x, weight.ravel(), bias, u, u_step, taps, out_step, in_step, padding, dilation, m, tuple(cuts), from_x,
+                     to_y, parts, count, transforms, threads)
 
 
 f2, f4 = Winograd(2), Winograd(4)

@@ -14,8 +14,13 @@ In two dimensions both sides are transformed, for every pair of a channel c and 
     Y_o  =  Aᵀ [Σ_c (G g_oc Gᵀ) ⊙ (Bᵀ d_c B)] A
 
 and e·e products take the place of 9·m·m: 2.25 times fewer for m = 2, 4 times for m = 4.
+
+With dilation δ, every δ-th pixel of an image is an image of its own: tiles that begin at δ·δ neighbours, and take every δ-th
+pixel, cover m·δ x m·δ outputs together.
 """
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -71,38 +76,64 @@ def ceil_div(a, b):
     return (a + b - 1) // b
 
 
-@njit(cache=True)
-def cuts_of(batch, tall, wide, size):
-    """(images, bands, parts): a block of at most `size` tiles is some whole images, or one's band, or a part of its columns."""
-    if 2 * tall * wide <= size:
-        return min(max(batch, 1), size // (tall * wide)), 1, 1
-    parts = ceil_div(wide, size)
-    return 1, ceil_div(tall, max(1, size // ceil_div(wide, parts))), parts
+class Plan(NamedTuple):
+    """How the tiles of an output are divided: into blocks of whole images, or bands of one, or parts of a band's columns."""
+
+    batch: int
+    tall: int                      # rows of tiles of an image, where dilated tiles that cover a rectangle count as one
+    wide: int                      # columns
+    images: int                    # in a block
+    bands: int                     # an image's rows are cut into
+    parts: int                     # a band's columns are cut into
+    tiles: int                     # of a block, at the most
+    rows: int                      # of outputs that the tiles of a block cover, at the most
+    pitch: int                     # and columns
+
+
+def plan(batch, size, dilation, m, tiles):
+    """Blocks of about so many tiles for outputs (H, W)."""
+    rows, cols = m * dilation[0], m * dilation[1]
+    tall, wide, phases = -(-size[0] // rows), -(-size[1] // cols), dilation[0] * dilation[1]
+    most = max(8, tiles // phases)                            # 8: an image of less columns than lanes is not cut into parts
+    if 2 * tall * wide <= most:
+        images, bands, parts = min(max(batch, 1), most // (tall * wide)), 1, 1
+    else:
+        parts = -(-wide // most)
+        images, bands = 1, -(-tall // max(1, most // -(-wide // parts)))
+    high, broad = -(-tall // bands), -(-wide // parts)
+    return Plan(batch, tall, wide, images, bands, parts, images * high * broad * phases, high * rows, broad * cols)
 
 
 @njit(cache=True)
-def block_of(number, batch, tall, wide, cuts):
-    """((first, last) image, (first, last) row of tiles, (first, last) column of tiles) of a block."""
-    images, bands, parts = cuts
+def block_of(number, cuts):
+    """((first, last) image, (first, last) row of tiles, (first, last) column of tiles) of a block; cuts: a Plan."""
+    batch, tall, wide, images, bands, parts = cuts[:6]
     n, band, part = number // (bands * parts) * images, number // parts % bands, number % parts
     return ((n, min(batch, n + images)), (band * tall // bands, (band + 1) * tall // bands),
             (part * wide // parts, (part + 1) * wide // parts))
 
 
+@njit(cache=True)
+def corners_of(tall, wide, pitch, dilation, m, each):
+    """Where in a band (rows, pitch, each) the tiles begin: dilated ones begin at every pixel of δ x δ, and skip the others."""
+    dh, dw = dilation
+    corners = np.empty(tall * wide * dh * dw, np.int64)
+    for t in range(corners.size):
+        tile, phase = t // (dh * dw), t % (dh * dw)
+        corners[t] = ((tile // wide * m * dh + phase // dw) * pitch + tile % wide * m * dw + phase % dw) * each
+    return corners
+
+
 # Between an image, whose columns stand side by side, and a band of it, where channels do ------------------------------
 
-@njit(cache=True)
 def places_of(rows, width, pitch, left, each):
     """places[i·width + j] + at, at = -left·each: where a band (rows, pitch, each) keeps column j of an image in its row i.
 
     Where runs go over rows of less than a vector, columns outside of the band go to one place behind it.
     """
-    places = np.empty(rows * width, np.int64)
-    for i in range(rows):
-        for j in range(width):
-            kept = width >= each or 0 <= j - left < pitch
-            places[i * width + j] = (i * pitch + j if kept else rows * pitch + left) * each
-    return places
+    i, j = np.indices((rows, width))
+    kept = (width >= each) | (0 <= j - left) & (j - left < pitch)
+    return np.where(kept, i * pitch + j, rows * pitch + left).ravel() * each
 
 
 @njit(cache=True)
@@ -148,27 +179,27 @@ def fill(flat, places, x, source, channels, size, top, left, rows, pitch):
     first = min(pitch, max(0, -left))
     last = max(first, min(pitch, width - left))
     start = source + top * width
-    zero_run(flat, 0, upper * pitch * each)
-    zero_run(flat, lower * pitch * each, (rows - lower) * pitch * each)
-    for i in range(upper, lower):
-        zero_run(flat, i * pitch * each, first * each)
-        zero_run(flat, (i * pitch + last) * each, (pitch - last) * each)
-        if width >= each:
-            spread_run(flat, places, -left * each, x, start, height * width, channels, i * width + left + first,
-                       i * width + left + last)
+    for i in range(rows):
+        begin, end = (first, last) if upper <= i < lower else (pitch, pitch)
+        zero_run(flat, i * pitch * each, begin * each)
+        zero_run(flat, (i * pitch + end) * each, (pitch - end) * each)
+        if width >= each and begin < end:
+            spread_run(flat, places, -left * each, x, start, height * width, channels, i * width + left + begin,
+                       i * width + left + end)
     if width < each:
         spread_run(flat, places, -left * each, x, start, height * width, channels, upper * width, lower * width)
 
 
 @njit(cache=True)
-def collect(y, start, channels, bias, channel, size, top, left, rows, pitch, flat, places):
-    """y[start + c·H·W …][top + i, left + j] = bias[channel + c] + flat[(i·pitch + j)·lanes + c], inside of size (H, W)."""
+def collect(y, start, channels, bias, channel, size, top, left, rows, cols, flat, places):
+    """y[start + c·H·W …][top + i, left + j] = bias[channel + c] + band[i, j, c] for i < rows, j < cols, in size (H, W)."""
     each, (height, width) = lanes(y), size
-    lower, last = min(rows, height - top), min(pitch, width - left)
+    upper, lower, last = max(0, -top), min(rows, height - top), min(cols, width - left)
     start += top * width
     if width >= each:
-        for i in range(lower):
+        for i in range(upper, lower):
             gather_run(y, start, height * width, channels, bias, channel, flat, places, -left * each, i * width + left,
                        i * width + left + last)
     else:
-        gather_run(y, start, height * width, channels, bias, channel, flat, places, -left * each, 0, lower * width)
+        gather_run(y, start, height * width, channels, bias, channel, flat, places, -left * each, upper * width,
+                   lower * width)

@@ -11,54 +11,54 @@ A weight gradient is a correlation, too: of x with dy, tile by tile, each of whi
 It is the transpose of Lavin & Gray's formula: y is bilinear in d and g, and its derivative by g needs no other products.
 
 V and Y of a chunk of tiles are computed first; then, for every ξ, one thread adds all tiles of the chunk to S[ξ], in order: the
-same bits at any number of threads.
+same bits at any number of threads.  The stages are tasks of one parallel loop, since each such loop takes seconds to compile.
 """
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numba import njit, prange
 
-from .simd import REGISTERS, add_outer, add_tile, lanes, store_tile, zero_tile
-from .winograd_tiles import (block_of, ceil_div, collect_kernel2, collect_kernel4, cuts_of, fill, places_of, transform_input2,
-                             transform_input4, transform_upstream2, transform_upstream4)
+from .simd import REGISTERS, add_outer, add_tile, lanes, lanes_of, store_tile, zero_tile
+from .winograd_tiles import (block_of, ceil_div, collect_kernel2, collect_kernel4, corners_of, fill, places_of, plan,
+                             transform_input2, transform_input4, transform_upstream2, transform_upstream4)
 
 ROWS = 8 if REGISTERS == 32 else 4       # outputs of a register tile, with two vectors of channels for each, or the last one
 PAIR = 2 * ROWS
-CHUNK = 1 << 19                          # values of V and Y: they stay in the caches
+CHUNK = 1 << 20                          # values of V and Y: they stay in the caches
+TRANSFORM, ADD, COLLECT = range(3)       # stages of the work: every thread finishes one before the next begins
 
 
 @njit(cache=True)
-def transform_band(v, at, step, flat, tall, wide, pitch, m, is_input):
-    """V[ξ, t, l] or Y[ξ, t, l], l < lanes, for tall x wide tiles of a band."""
-    width = lanes(v)
-    for i in range(tall):
-        for j in range(wide):
-            of = (i * pitch + j) * m * width
-            if is_input and m == 4:
-                transform_input4(v, at, 6 * step, step, flat, of, pitch * width, width)
-            elif is_input:
-                transform_input2(v, at, 4 * step, step, flat, of, pitch * width, width)
-            elif m == 4:
-                transform_upstream4(v, at, 6 * step, step, flat, of, pitch * width, width)
-            else:
-                transform_upstream2(v, at, 4 * step, step, flat, of, pitch * width, width)
-            at += width
+def transform_band(v, at, step, flat, corners, down, right, m, is_input):
+    """V[ξ, t, l] or Y[ξ, t, l], l < lanes, for the tiles of a band, whose next pixels are `down` and `right` in flat."""
+    for t in range(corners.size):
+        if is_input and m == 4:
+            transform_input4(v, at, 6 * step, step, flat, corners[t], down, right)
+        elif is_input:
+            transform_input2(v, at, 4 * step, step, flat, corners[t], down, right)
+        elif m == 4:
+            transform_upstream4(v, at, 6 * step, step, flat, corners[t], down, right)
+        else:
+            transform_upstream2(v, at, 4 * step, step, flat, corners[t], down, right)
+        at += lanes(v)
 
 
 @njit(cache=True)
-def transform_block(v, at, step, row, x, shape, places, pitch, block, top, left, m, is_input):
-    """V or Y of all channels of x for a block of tiles, the first of which sees pixel (top, left); `row` values a channel."""
-    width, (_, channels, height, wide) = lanes(v), shape
+def transform_block(v, at, step, row, x, shape, places, pitch, block, padding, dilation, m, is_input):
+    """V or Y of all channels of x for a block of tiles; `row`: from one block of channels to the next."""
+    width, (_, channels, height, wide), (dh, dw) = lanes(v), shape, dilation
     images, (first, last), (begin, end) = block
-    rows = (last - first) * m + (2 if is_input else 0)
+    rows = (last - first) * m * dh + (2 * dh if is_input else 0)
     flat = np.empty((rows * pitch + 1) * width, v.dtype)
-    tiles = (last - first) * (end - begin)
+    corners = corners_of(last - first, end - begin, pitch, dilation, m, width)
     for c in range(ceil_div(channels, width)):
         for n in range(images[0], images[1]):
             fill(flat, places, x, (n * channels + c * width) * height * wide, min(width, channels - c * width), (height, wide),
-                 first * m + top, begin * m + left, rows, pitch)
-            transform_band(v, at + c * row + (n - images[0]) * tiles * width, step, flat, last - first, end - begin, pitch, m,
-                           is_input)
+                 first * m * dh - padding[0], begin * m * dw - padding[1], rows, pitch)
+            transform_band(v, at + c * row + (n - images[0]) * corners.size * width, step, flat, corners, dh * pitch * width,
+                           dw * width, m, is_input)
 
 
 @njit(cache=True)
@@ -92,10 +92,10 @@ def add_chunk(s, at, outputs, channels, y, y_at, v, v_at, row, count, seen):
 
 
 @njit(cache=True)
-def collect_weights(dw, c, s, step, outputs, channels, m):
-    """dw[o, c:c + lanes] for all o."""
+def collect_weights(dw, block, s, step, outputs, channels, m):
+    """dw[o, c] for all o, c // lanes = block."""
     width = lanes(s)
-    g = np.empty(9 * width, s.dtype)
+    g, c = np.empty(9 * width, s.dtype), block * width
     pair = c // (2 * width) * 2 * width
     vectors = 2 if pair + width < channels else 1
     for o in range(outputs):
@@ -110,43 +110,50 @@ def collect_weights(dw, c, s, step, outputs, channels, m):
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def weigh(dw, x, dy, padding, m):
-    """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i + u - p, j + v - p], by F(3 x 3, m x m)."""
-    width, places, (top, left) = lanes(x), (m + 2) * (m + 2), padding
-    (batch, channels), (outputs, out_h, out_w) = x.shape[:2], dy.shape[1:]
-    tall, wide = ceil_div(out_h, m), ceil_div(out_w, m)
-    x_blocks, y_blocks = ceil_div(channels, width), ceil_div(outputs, width)
-    chunk = max(128, CHUNK // (places * width * (x_blocks + y_blocks)))
-    cuts = cuts_of(batch, tall, wide, chunk // 4)
-    blocks = ceil_div(batch, cuts[0]) * cuts[1] * cuts[2]
-    starts = np.zeros(blocks + 1, np.int64)
-    for b in range(blocks):
-        images, rows, cols = block_of(b, batch, tall, wide, cuts)
-        starts[b + 1] = starts[b] + (images[1] - images[0]) * (rows[1] - rows[0]) * (cols[1] - cols[0])
-    row = (chunk + 1) * width                             # an odd number of vectors: not all in the same cache sets
-    v_step, y_step = (x_blocks * (chunk + 1) | 1) * width, (y_blocks * (chunk + 1) | 1) * width
-    step = (x_blocks * ceil_div(outputs, ROWS) * ROWS | 1) * width
-    v, y, s = np.empty(places * v_step, x.dtype), np.empty(places * y_step, x.dtype), np.zeros(places * step, x.dtype)
-    rows, pitch = ceil_div(tall, cuts[1]) * m, ceil_div(wide, cuts[2]) * m
-    from_x = places_of(rows + 2, x.shape[3], pitch + 2, -left, width)
-    from_y = places_of(rows, out_w, pitch, 0, width)
+def run(stage, tasks, dw, x, dy, padding, none, dilation, m, cuts, from_x, from_y, starts, first, last, v, y, s, row, steps):
+    """A stage of the work for the blocks first ≤ b < last, of which b begins with tile starts[b]."""
     flat_x, flat_y, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dw.reshape(dw.size)
-    first = 0
-    while first < blocks:
-        last = first + 1
-        while last < blocks and starts[last + 1] - starts[first] <= chunk:
-            last += 1
-        for task in prange(2 * (last - first)):
-            b = first + task // 2
-            at = (starts[b] - starts[first]) * width
-            block = block_of(b, batch, tall, wide, cuts)
-            if task % 2 == 0:
-                transform_block(v, at, v_step, row, flat_x, x.shape, from_x, pitch + 2, block, -top, -left, m, True)
+    channels, outputs = x.shape[1], dy.shape[1]
+    for task in prange(tasks):
+        if stage == TRANSFORM:
+            b, is_input = first + task // 2, task % 2 == 0
+            at, block = (starts[b] - starts[first]) * lanes(x), block_of(b, cuts)
+            if is_input:
+                pitch = cuts[8] + 2 * dilation[1]
+                transform_block(v, at, steps[0], row, flat_x, x.shape, from_x, pitch, block, padding, dilation, m, is_input)
             else:
-                transform_block(y, at, y_step, row, flat_y, dy.shape, from_y, pitch, block, 0, 0, m, False)
-        for place in prange(places):
-            add_chunk(s, place * step, outputs, channels, y, place * y_step, v, place * v_step, row,
+                transform_block(y, at, steps[1], row, flat_y, dy.shape, from_y, cuts[8], block, none, dilation, m, is_input)
+        elif stage == ADD:
+            add_chunk(s, task * steps[2], outputs, channels, y, task * steps[1], v, task * steps[0], row,
                       starts[last] - starts[first], first > 0)
+        else:
+            collect_weights(flat_dw, task, s, steps[2], outputs, channels, m)
+
+
+def weigh(dw, x, dy, padding, dilation, m):
+    """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i + u·δ - p, j + v·δ - p], by F(3 x 3, m x m)."""
+    (batch, channels), outputs, width, places = x.shape[:2], dy.shape[1], lanes_of(x), (m + 2)**2
+    x_blocks, y_blocks = -(-channels // width), -(-outputs // width)
+    chunk = max(128, CHUNK // (places * width * (x_blocks + y_blocks)), 8 * dilation[0] * dilation[1])
+    cuts = tuple(plan(batch, dy.shape[2:], dilation, m, chunk // 4))
+    blocks = [block_of.py_func(b, cuts) for b in range(-(-batch // cuts[3]) * cuts[4] * cuts[5])]
+    sizes = [math.prod(last - first for first, last in block) * dilation[0] * dilation[1] for block in blocks]
+    starts = np.cumsum([0, *sizes])
+    row = (chunk + 1) * width                             # an odd number of vectors: not all in the same cache sets
+    steps = ((x_blocks * (chunk + 1) | 1) * width, (y_blocks * (chunk + 1) | 1) * width,
+             (x_blocks * -(-outputs // ROWS) * ROWS | 1) * width)
+    v, y, s = (allocate(places * step, x.dtype) for allocate, step in zip((np.empty, np.empty, np.zeros), steps))
+    from_x = places_of(cuts[7] + 2 * dilation[0], x.shape[3], cuts[8] + 2 * dilation[1], -padding[1], width)
+    from_y = places_of(cuts[7], dy.shape[3], cuts[8], 0, width)
+
+    def stage(which, tasks, first, last):
+        run(which, tasks, dw, x, dy, padding, (0, 0), dilation, m, cuts, from_x, from_y, starts, first, last, v, y, s, row,
+            steps)
+
+    first = 0
+    while first < len(blocks):
+        last = int(np.searchsorted(starts, starts[first] + chunk, "right")) - 1
+        stage(TRANSFORM, 2 * (last - first), first, last)
+        stage(ADD, places, first, last)
         first = last
-    for block in prange(x_blocks):
-        collect_weights(flat_dw, block * width, s, step, outputs, channels, m)
+    stage(COLLECT, x_blocks, 0, 0)

@@ -1,0 +1,42 @@
+"""The lattice's lists of vertices against NumPy's own searches, on keys that a large hash table would get by accident only."""
+import numpy as np
+import pytest
+
+from tinyseg.kernels import lattice
+
+STEPS = np.array([1, -7, 40, -34])
+
+
+def keys_of(rng, size, spread):
+    return np.unique(rng.integers(-spread, spread, size)) * 3
+
+
+@pytest.mark.parametrize("spread", [5, 40000])                 # few different ones, and more than the first table takes
+def test_distinct_keys_are_numbered_in_the_order_of_their_first_points(rng, spread):
+    keys = rng.integers(-spread, spread, (2, 6000)) << 20
+    keys[:, 1::3] = keys[:, ::3]                               # as neighbouring pixels are
+    found, numbers, counts = np.empty_like(keys), np.empty(keys.shape, np.int32), np.empty(2, np.int64)
+    lattice.distinct(found, numbers, counts, keys)
+    for k in range(2):
+        unique, first = np.unique(keys[k], return_index=True)
+        np.testing.assert_array_equal(found[k, :counts[k]], unique[np.argsort(first)])
+        np.testing.assert_array_equal(found[k, numbers[k]], keys[k])
+
+
+@pytest.mark.parametrize("fewest", [1, 2, 3])
+def test_vertices_with_so_many_neighbours_are_added(rng, fewest):
+    keys = keys_of(rng, 60, 60)
+    room = np.empty(9 * len(keys), np.int64)
+    found = room[:lattice.with_neighbours(room, keys, STEPS, fewest)]
+    near, count = np.unique(np.concatenate([keys + s for s in (*STEPS, *-STEPS)]), return_counts=True)
+    np.testing.assert_array_equal(found, np.union1d(keys, near[count >= fewest]))
+
+
+def test_neighbours_are_found_on_both_sides(rng):
+    keys = np.unique(rng.integers(0, 300, 150))
+    below, above = np.empty((2, len(STEPS), len(keys)), np.int32)
+    lattice.neighbours(below, above, keys, STEPS)
+    place = {key: v for v, key in enumerate(keys)}
+    for a, step in enumerate(STEPS):
+        assert below[a].tolist() == [place.get(key - step, len(keys)) for key in keys]
+        assert above[a].tolist() == [place.get(key + step, len(keys)) for key in keys]
