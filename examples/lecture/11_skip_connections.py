@@ -47,7 +47,7 @@ for name, weight, expected in [("the sum", [one, one], added.numpy()),
 # --------------
 # A small U-Net without skips, with sums, and with concatenations, each trained in the same way for the same number of
 # steps, on 64 scenes of 64 x 64 pixels.  At the bottom there are 4 x 4 pixels left.
-CLASSES, STEPS, BATCH = 3, 75, 3
+CLASSES, STEPS, BATCH = 3, 90, 3
 train_set = ts.data.Scenes(length=64, size=64, num_classes=CLASSES, seed=0)
 test_set = ts.data.Scenes(length=16, size=64, num_classes=CLASSES, seed=0, split="test")
 
