@@ -51,10 +51,9 @@ def simplices(keys, weights, elevated, steps):
             rank[:] = surplus                                          # move the coordinates that were rounded worst, so
             for j in range(n):                                         # that they sum to 0
                 for m in range(j):
-                    if y[j] > y[m]:
-                        rank[m] += 1
-                    else:
-                        rank[j] += 1
+                    larger = 1 if y[j] > y[m] else 0                   # no branch: the processor could not predict it
+                    rank[m] += larger
+                    rank[j] += 1 - larger
             b[:] = 0
             key = 0
             for j in range(n):
