@@ -11,6 +11,24 @@ def keys_of(rng, size, spread):
     return np.unique(rng.integers(-spread, spread, size)) * 3
 
 
+def test_a_point_is_the_mean_of_its_simplexs_vertices_by_their_weights(rng):
+    n, digits = 4, np.array([1, 1000, 10**6])
+    elevated = rng.uniform(-50, 50, (n, 300))
+    elevated -= elevated.mean(axis=0)
+    weights, keys = np.empty(elevated.shape), np.empty(elevated.shape, np.int64)
+    lattice.simplices(keys, weights, elevated, digits.sum() - n * np.append(digits, 0))
+    np.testing.assert_allclose(weights.sum(axis=0), 1)
+    assert weights.min() > -1e-12
+    vertices, rest = np.empty((3, *keys.shape)), keys + 500 * digits.sum()          # digits from 0 on
+    for place in range(3):
+        vertices[place], rest = rest % 1000 - 500, rest // 1000
+    last = -vertices.sum(axis=0)
+    for coordinate in (*vertices, last):
+        np.testing.assert_array_equal(coordinate % n, np.arange(n)[:, None].repeat(300, axis=1))    # one of each remainder
+    np.testing.assert_allclose((weights * vertices).sum(axis=1), elevated[:3], atol=1e-9)
+    assert (abs(vertices - elevated[:3, None]) < n).all()
+
+
 @pytest.mark.parametrize("spread", [5, 40000])                 # few different ones, and more than the first table takes
 def test_distinct_keys_are_numbered_in_the_order_of_their_first_points(rng, spread):
     keys = rng.integers(-spread, spread, (2, 6000)) << 20

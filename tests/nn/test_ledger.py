@@ -79,6 +79,10 @@ def test_numpys_own_errors_and_the_first_layer():
     assert "(3,4)" in first.replace(" ", "") and failed.split() == "0 Adds failed, given (3, 4)".split()
 
 
+def test_a_model_that_refuses_its_input_at_once_needs_no_table():
+    assert "\n" not in message_of(lambda: nn.Linear(7, 2)(image(1, 3)))
+
+
 def test_a_module_without_a_path_and_one_of_two():
     class Hides(nn.Module):
         def __init__(self):

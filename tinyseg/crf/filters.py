@@ -71,10 +71,10 @@ class PermutohedralLattice:
         shift = np.append(middle[::2], middle[1::2]) - f.mean(axis=1) @ self.embedding(n - 1)
         elevated = self.embedding(n - 1).T @ f + shift[:, None]                            # (n, N)
         digits = self._digits(elevated)
+        steps = digits.sum() - n * np.append(digits, 0)                                    # to the next key along each axis
         keys = np.empty(elevated.shape, np.int64)
         self.weights = np.empty(keys.shape, dtype)
-        lattice.simplices(keys, self.weights, elevated, digits)
-        steps = digits.sum() - n * np.append(digits, 0)                                    # to the next key along each axis
+        lattice.simplices(keys, self.weights, elevated, steps)
         found, numbers, counts = np.empty_like(keys), np.empty(keys.shape, np.int32), np.empty(n, np.int64)
         lattice.distinct(found, numbers, counts, keys)
         occupied = [row[:count] for row, count in zip(found, counts)]

@@ -81,7 +81,8 @@ class DenseCRF:
         _check_settings(method, normalization, {"w1": w1, "w2": w2},
                         {"theta_alpha": theta_alpha, "theta_beta": theta_beta, "theta_gamma": theta_gamma})
         shape, dtype = probabilities.shape[1:], probabilities.dtype
-        self.unary = -np.log(np.maximum(probabilities, dtype.type(SMALLEST)))              # (C, H, W)
+        self.unary = np.maximum(probabilities, dtype.type(SMALLEST))                       # (C, H, W)
+        np.negative(np.log(self.unary, out=self.unary), out=self.unary)
         self.compatibility = _checked_compatibility(compatibility, len(probabilities), dtype)
         position = np.moveaxis(np.indices(shape), 0, -1)                                   # (H, W, 2)
         appearance = np.concatenate([position / theta_alpha, image / theta_beta], axis=-1)  # (H, W, 5)

@@ -27,48 +27,46 @@ BLOCK = 128          # points of a task
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def simplices(keys, weights, elevated, digits):
+def simplices(keys, weights, elevated, steps):
     """The simplex around every point: keys[k, i] of its vertex of remainder k, weights[k, i] the barycentric coordinate.
 
     elevated (d + 1, N): the points in the hyperplane Σ_j y[j] = 0.  With v the vertex of remainder 0 nearest to y, and rank[j]
     the place of y[j] - v[j] among these differences in descending order, the vertices are
 
-        v_k[j] = v[j] + k - (d + 1)·[rank[j] > d - k]          keys[k, i] = Σ_{j < d} v_k[j]·digits[j]
+        v_0 = v,    v_{k+1} = v_k + (1, …, 1, -d, 1, …, 1)    with -d where the rank is d - k
+
+    steps[j]: what a step along axis j adds to a key.  The last coordinate has no digit of its own.
     """
     n, points = elevated.shape                                         # n = d + 1
     for block in prange((points + BLOCK - 1) // BLOCK):
-        y, b, nearest, rank = np.empty(n), np.empty(n + 1), np.empty(n, np.int64), np.empty(n, np.int64)
+        y, b = np.empty(n), np.empty(n + 1)
+        nearest, rank, axis = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
         for i in range(block * BLOCK, min(points, (block + 1) * BLOCK)):
             surplus = 0
             for j in range(n):
-                y[j] = elevated[j, i]
-                nearest[j] = math.floor(y[j] / n + 0.5)                # v = n·nearest
+                y[j] = elevated[j, i] / n
+                nearest[j] = math.floor(y[j] + 0.5)                    # v = n·nearest
+                y[j] -= nearest[j]
                 surplus += nearest[j]
             rank[:] = surplus                                          # move the coordinates that were rounded worst, so
             for j in range(n):                                         # that they sum to 0
                 for m in range(j):
-                    if y[j] - n * nearest[j] > y[m] - n * nearest[m]:
-                        rank[m] += 1
-                    else:
-                        rank[j] += 1
+                    larger = 1 if y[j] > y[m] else 0                   # no branch: the processor could not predict it
+                    rank[m] += larger
+                    rank[j] += 1 - larger
             b[:] = 0
+            key = 0
             for j in range(n):
-                if rank[j] < 0:
-                    rank[j] += n
-                    nearest[j] += 1
-                elif rank[j] >= n:
-                    rank[j] -= n
-                    nearest[j] -= 1
-                difference = y[j] / n - nearest[j]
-                b[n - 1 - rank[j]] += difference
-                b[n - rank[j]] -= difference
+                shift = 1 if rank[j] < 0 else -1 if rank[j] >= n else 0
+                rank[j] += shift * n
+                axis[rank[j]] = j
+                key += (nearest[j] + shift) * (steps[n - 1] - steps[j])
+                b[n - 1 - rank[j]] += y[j] - shift
+                b[n - rank[j]] -= y[j] - shift
             b[0] += 1 + b[n]
             for k in range(n):
-                weights[k, i] = b[k]
-                key = 0
-                for j in range(n - 1):
-                    key += (n * nearest[j] + k - (n if rank[j] > n - 1 - k else 0)) * digits[j]
-                keys[k, i] = key
+                weights[k, i], keys[k, i] = b[k], key
+                key += steps[axis[n - 1 - k]]
 
 
 @njit(cache=True)

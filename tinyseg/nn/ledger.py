@@ -38,8 +38,12 @@ class Ledger(threading.local):
             self.error, self.failed = error, Call(module, shapes(inputs))
 
     def explain(self, error: Exception, model: Module) -> None:
-        """Append the table to the error's message, if it is one of shapes; its type and its first line stay."""
-        if isinstance(error, (ValueError, IndexError)) and SPEAKS_OF_SHAPES.search(str(error)):
+        """Append the table to the error's message, if it is one of shapes; its type and its first line stay.
+
+        A model that refuses its input at once has said all there is.
+        """
+        at_once = not self.done and self.failed.module is model
+        if isinstance(error, (ValueError, IndexError)) and SPEAKS_OF_SHAPES.search(str(error)) and not at_once:
             error.args = (f"{error}\n\n{self.table(model)}",)
 
     def table(self, model: Module) -> str:

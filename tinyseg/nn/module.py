@@ -68,15 +68,16 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward(self, ...)")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        outermost = LEDGER.done is None
-        if LEDGER.done is None:
-            LEDGER.done = []
+        done = LEDGER.done
+        outermost = done is None
+        if done is None:
+            done = LEDGER.done = []
         try:
             output = self.forward(*inputs, **settings)
             for handle in self._hooks:
                 changed = handle.hook(self, inputs, output)
                 output = output if changed is None else changed
-            LEDGER.done.append(Call(self, shapes(output)))
+            done.append(Call(self, shapes(output)))
             return output
         except Exception as error:
             LEDGER.note_failure(error, self, inputs)
