@@ -203,7 +203,7 @@ def test_warmup_compiles_what_training_needs(data, tmp_path):
     first = run("warmup")
     assert first.returncode == 0 and "compiling kernels, once per machine" in first.stderr
     compiled = sorted(path.name for path in (tmp_path / "cache").rglob("*.nbc"))
-    second = run("train", "--data", str(data), "--out", str(tmp_path / "run"), *TINY)
+    second = run("train", "--data", str(data), "--out", str(tmp_path / "run"), *TINY, "--width", "16")    # not tiny there
     assert second.returncode == 0 and "compiling" not in second.stderr
     assert compiled and sorted(path.name for path in (tmp_path / "cache").rglob("*.nbc")) == compiled
 

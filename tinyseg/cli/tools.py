@@ -64,10 +64,14 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def warmup(options: argparse.Namespace) -> int:
-    """Run every op on its own samples, forward and backward, and every optimizer, in both precisions."""
+    """Run every op on its own samples, forward and backward, and every optimizer, in both precisions.
+
+    And a convolution with more channels than samples have: `backends` has another algorithm for that.
+    """
     import numpy as np
     from tqdm import tqdm
 
+    from ..functional import conv2d
     from ..op import REGISTRY, Context
     from ..tensor import Tensor
     from ..training import OPTIMIZERS
@@ -81,6 +85,8 @@ def warmup(options: argparse.Namespace) -> int:
                 context = Context(tuple(real))
                 out = op.forward(context, *arrays, **sample.settings)
                 op.backward(context, np.ones_like(out[0] if isinstance(out, tuple) else out))
+    x, w = (Tensor(np.ones((32, 32, size, size), np.float32), requires_grad=True) for size in (8, 3))
+    conv2d(x, w, padding=1).sum().backward()
     for optimizer in OPTIMIZERS.values():
         for dtype in (np.float32, np.float64):
             x = Tensor(np.ones(2, dtype), requires_grad=True)

@@ -10,8 +10,9 @@ A weight gradient is a correlation, too: of x with dy, tile by tile, each of whi
 
 It is the transpose of Lavin & Gray's formula: y is bilinear in d and g, and its derivative by g needs no other products.
 
-V and Y of a chunk of tiles are computed first; then, for every ξ, one thread adds all tiles of the chunk to S[ξ], in order: the
-same bits at any number of threads.  The stages are tasks of one parallel loop, since each such loop takes seconds to compile.
+V and Y of a chunk of tiles are computed first; then, for every ξ, one thread sums all tiles of the chunk, in order, and adds
+that to S[ξ].  So the bits are the same at any number of threads, and no sum is so long that it loses digits.  These stages are
+tasks of one parallel loop, since each such loop takes seconds to compile.
 """
 from __future__ import annotations
 
@@ -78,16 +79,16 @@ def add_chunk(s, at, outputs, channels, y, y_at, v, v_at, row, count, seen):
         for o in range(0, outputs, ROWS):
             left, right = y_at + o // width * row + o % width, v_at + c // width * row
             if c + width < channels:
-                pair = zero_tile(v, PAIR)
+                pair = add_tiles(zero_tile(v, PAIR), y, left, v, right, row, count)
                 if seen:
                     pair = add_tile(pair, s, at)
-                store_tile(add_tiles(pair, y, left, v, right, row, count), s, at)
+                store_tile(pair, s, at)
                 at += PAIR * width
             else:
-                single = zero_tile(v, ROWS)
+                single = add_tiles(zero_tile(v, ROWS), y, left, v, right, row, count)
                 if seen:
                     single = add_tile(single, s, at)
-                store_tile(add_tiles(single, y, left, v, right, row, count), s, at)
+                store_tile(single, s, at)
                 at += ROWS * width
 
 
