@@ -63,7 +63,10 @@ def theirs(layer, arrays):
 
 
 def measure(layer):
-    """{who: [error of each of RESULTS]}, on numbers that float32 holds exactly; settings that compute the same but once."""
+    """{who: [error of each of RESULTS]}, on numbers that float32 holds exactly.
+
+    Of settings that give the same bits only the first is there.
+    """
     arrays = tuple(array.astype(np.float32) for array in data(layer))
     with backends.conv2d("im2col"):
         exact = ours(layer, arrays, np.float64)
@@ -79,9 +82,13 @@ def measure(layer):
             for who, results in found.items()}
 
 
+def who_of(rows):
+    """The settings, and PyTorch last."""
+    return sorted(dict.fromkeys(name for row in rows.values() for name in row), key=lambda name: name == "torch")
+
+
 def markdown(rows):
-    who = list(dict.fromkeys(name for row in rows.values() for name in row))
-    tables = []
+    who, tables = who_of(rows), []
     for i, result in enumerate(RESULTS):
         lines = [[name, *(f"{row[w][i]:.1e}" if w in row else "" for w in who)] for name, row in rows.items()]
         tables.append(harness.table([result, *who], lines))
@@ -93,7 +100,7 @@ def figure(rows):
 
     figure = new_figure(13, 4.5)
     for i, (ax, result) in enumerate(zip(figure.subplots(1, 3, sharey=True, sharex=True), RESULTS)):
-        for who, marker in zip(dict.fromkeys(name for row in rows.values() for name in row), "os^vDPX<>"):
+        for who, marker in zip(who_of(rows), "os^vDPX<>"):
             ax.plot([row[who][i] if who in row else np.nan for row in rows.values()], range(len(rows), 0, -1), marker,
                     label=who, alpha=0.7)
         ax.set_yticks(range(len(rows), 0, -1), rows)

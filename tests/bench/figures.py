@@ -13,7 +13,7 @@ import numpy as np
 from tinyseg.plots import BLUE, VERMILION, new_figure, save
 
 IMAGES = pathlib.Path(__file__).parents[2] / "docs" / "images"
-MEASURED = ("train", "layers", "roofline", "scaling", "shares")
+MEASURED = ("layers", "roofline", "scaling", "shares")
 GREY, GREEN = "0.88", "#009E73"
 
 # Bᵀ, G, Aᵀ of Lavin & Gray 2016 for 2x2 outputs of a 3x3 kernel: the transforms of pixels, kernel and products
@@ -216,7 +216,9 @@ def main():
     for name, draw in DRAWN.items():
         save(draw(), options.images / f"performance_{name}.png", dpi=75)
     for name in MEASURED if options.bench else ():
-        (options.images / f"performance_{name}.png").write_bytes((options.bench / f"{name}.png").read_bytes())
+        picture = options.bench / f"{name}.png"
+        if picture.exists():
+            (options.images / f"performance_{name}.png").write_bytes(picture.read_bytes())
 
 
 if __name__ == "__main__":

@@ -113,25 +113,38 @@ def peak_memory(command: str, name: str, peer: str, threads: int) -> Row:
 class Rows(dict[str, Row]):
     """Rows of one measurement by name, a line each in a file; those that were measured in another setting stay there unread.
 
-    So a call that is cut off loses nothing, and the next one goes on with the rows that are missing.
+    So a call that is cut off loses nothing, and the next one goes on with the rows that are missing.  `others` has the share
+    of the CPUs that other processes used during each.
     """
 
     def __init__(self, path: pathlib.Path, setting: Row):
         super().__init__()
         self.path, self.setting = path, setting
+        self.others: dict[str, float] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             kept = json.loads(line)
             if kept["setting"] == setting:
-                self[kept["name"]] = kept["row"]
+                self[kept["name"]], self.others[kept["name"]] = kept["row"], kept["others"]
 
-    def add(self, name: str, row: Row) -> None:
-        self[name] = row
+    def add(self, name: str, row: Row, others: float = 0.0) -> None:
+        self[name], self.others[name] = row, others
+        kept = {"name": name, "row": row, "others": others, "setting": self.setting}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"name": name, "row": row, "setting": self.setting}) + "\n")
+            file.write(json.dumps(kept) + "\n")
 
     def named(self, prefix: str) -> dict[str, Row]:
         """Those whose names begin so, under the rest of their names."""
         return {name.removeprefix(prefix): row for name, row in self.items() if name.startswith(prefix)}
+
+
+def work_of_others() -> float:
+    """CPU seconds that other processes have used so far, and that a virtual machine was not given; 0 where unknown."""
+    try:
+        line = pathlib.Path("/proc/stat").read_text().split("\n")[0]
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, *rest = map(int, line.split()[1:9])           # idle and waiting left out
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 def sources() -> str:

@@ -122,7 +122,7 @@ def chosen_calls() -> dict[str, Call]:
                 layer = layers.Layer(x.shape, w.shape, call.settings["stride"], (0, 0), call.settings["dilation"],
                                      x.shape[1] // w.shape[1] if name == "conv2d" else 1, name != "conv2d")
                 name = str(layer) if system == "U-Net 16" else f"{layer.kind} convolution"
-            if call.size >= harness.MIB and (name not in chosen or chosen[name].size < call.size):
+            if call.size >= harness.MIB // 32 and (name not in chosen or chosen[name].size < call.size):
                 chosen[name] = call
     return chosen
 
@@ -230,9 +230,9 @@ def figure(rows):
     for name, (marker, colour) in LOOKS.items():
         chosen = [point for point in found if look_of(point[0]) == name]
         ax.plot([p[1] for p in chosen], [p[2] for p in chosen], marker, color=colour, label=name, alpha=0.8)
-    for name, intensity, speed, *_ in found:
-        if not look_of(name).startswith("convolution"):
-            ax.annotate(name.rsplit(":", 1)[0], (intensity, speed), fontsize=7, xytext=(5, -3), **near)
+    for name, (intensity, speed) in {point[0].rsplit(":", 1)[0]: point[1:3] for point in reversed(found)}.items():
+        if "→" not in name:
+            ax.annotate(name.removesuffix(" convolution"), (intensity, speed), fontsize=7, xytext=(5, -3), **near)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("operations for each byte of arguments and results")

@@ -31,6 +31,7 @@ COMMANDS = {
     "shares": "where the time of a U-Net's step goes",
     "roofline": "what every kernel reaches of this machine's peaks",
 }
+DISTURBED = 0.1                          # the share of the CPUs from which on a row is named at the end
 
 
 def options():
@@ -58,7 +59,10 @@ def measure(jobs, rows, args):
         if time.perf_counter() - started > args.seconds:
             left.append(name)
             continue
-        rows.add(name, job())
+        began, before = time.perf_counter(), harness.work_of_others()
+        row = job()
+        others = (harness.work_of_others() - before) / (time.perf_counter() - began) / os.cpu_count()
+        rows.add(name, row, others)
         print(f"{time.perf_counter() - started:6.1f} s  {name}", file=sys.stderr, flush=True)
     return left
 
@@ -70,6 +74,9 @@ def report(module, rows, args):
     text = module.markdown(rows)
     where = str(rows.path.with_suffix(""))
     text = f"{harness.machine(args.threads)}; rounds: {args.rounds}\n\n{text}\n"
+    disturbed = [name for name, share in rows.others.items() if share > DISTURBED and not name.startswith("memory")]
+    if disturbed and args.command != "accuracy":
+        text += f"\nOther processes used more than {DISTURBED:.0%} of the CPUs during: {'; '.join(disturbed)}.\n"
     numbers = json.dumps({"setting": rows.setting, "rows": rows}, indent=1)
     pathlib.Path(where + ".md").write_text(text, encoding="utf-8")
     pathlib.Path(where + ".json").write_text(numbers, encoding="utf-8")
