@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     if list(dataset.classes) != checkpoint.classes:
         raise ValueError(f"{path}: the model tells {_some(checkpoint.classes)}, but {data} has "
                          f"{_some(dataset.classes)}; give --data of the same classes")
-    model = checkpoint.build()
+    model = checkpoint.build().fuse()
     announce_compilation()
     result = inference.evaluate(model, dataset, lambda numbers: tqdm(numbers, unit="image", leave=False), **views(options))
     if options.picture:

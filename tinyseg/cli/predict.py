@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if options.tile is not None and (views(options) != PLAIN or options.probabilities):
         raise ValueError("--tile keeps labels alone, of one view; leave out --scales, --flip, --crf and --probabilities")
     _, checkpoint = load_checkpoint(options.checkpoint)
-    model, palette = checkpoint.build(), checkpoint.palette
+    model, palette = checkpoint.build().fuse(), checkpoint.palette
     out = Path(options.out)
     images = _masks_by_image(options.images, out)
     for path in images:
