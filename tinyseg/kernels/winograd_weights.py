@@ -27,7 +27,7 @@ from .winograd_tiles import (block_of, ceil_div, collect_kernel2, collect_kernel
 
 ROWS = 8 if REGISTERS == 32 else 4       # outputs of a register tile, with two vectors of channels for each, or the last one
 PAIR = 2 * ROWS
-CHUNK = 1 << 20                          # values of V and Y: they stay in the caches
+CHUNK = 1 << 19                          # values of V and Y: they stay in the caches
 TRANSFORM, ADD, COLLECT = range(3)       # stages of the work: every thread finishes one before the next begins
 
 
