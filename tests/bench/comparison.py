@@ -136,7 +136,8 @@ def picture(rows, dataset, out):
     for row in rows:
         name, _, crf = row["system"].partition(" + ")
         model = load_model(out / name.replace(" ", "_") / "best.npz")
-        labels = [inference.probabilities(model, image, crf=CRF if crf else None).argmax(axis=0) for image, _ in chosen]
+        labels = [inference.probabilities(model, image, crf=CRF if crf else None).argmax(axis=0).astype(np.uint8)
+                  for image, _ in chosen]
         panels.append([plots.Panel(row["system"], colorize(mask, dataset.palette)) for mask in labels])
     plots.save(plots.grid(list(zip(*panels)), plots.class_legend(dataset.classes, dataset.palette)),
                out / "comparison.png", dpi=50)
