@@ -139,7 +139,7 @@ def picture(rows, dataset, out):
         labels = [inference.probabilities(model, image, crf=CRF if crf else None).argmax(axis=0).astype(np.uint8)
                   for image, _ in chosen]
         panels.append([plots.Panel(row["system"], colorize(mask, dataset.palette)) for mask in labels])
-    plots.save(plots.grid(list(zip(*panels)), plots.class_legend(dataset.classes, dataset.palette)),
+    plots.save(plots.grid(panels, plots.class_legend(dataset.classes, dataset.palette)),
                out / "comparison.png", dpi=50)
 
 
