@@ -86,7 +86,7 @@ def layers_of(system: System) -> list[Layer]:
     """In the order of the calls."""
     image, _, calls = run_empty(system.build(), (1, 3, system.size, system.size))
     found = []
-    for _, layer, x, _ in calls:
+    for _, layer, (x, *_), _ in calls:
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and min(x.shape[2:]) > 1:
             padding = layer.padding
             if padding == "same":
