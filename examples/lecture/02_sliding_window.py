@@ -114,5 +114,5 @@ assert looks.max() == WINDOW**2                                            # so 
 print(f"each pixel is looked at {looks.max():.0f} times; the next script does with one")
 
 # %%
-# **Try:** train ten times as long: what becomes of the outlines?  Then make the window larger, 30 or 38 pixels (and the
-# first ``nn.Linear`` with it): what is gained, and what does it cost?
+# **Try:** train ten times as long, some minutes: what becomes of the outlines?  Then make the window larger, 30 or 38
+# pixels (and the first ``nn.Linear`` with it): what is gained, and what does it cost?

@@ -146,5 +146,5 @@ for parameter, grad in zip(model.parameters(), by_mask):
     np.testing.assert_allclose(parameter.grad, grad, rtol=1e-3, atol=1e-6)
 
 # %%
-# **Try:** replace the 10 x 10 kernel of ``plain`` by four more convolutions of 3 x 3 pixels and one of 2 x 2: how many
-# weights are there now?  Which images are too small for a convolutional network?
+# **Try:** replace the 10 x 10 kernel of ``plain`` by four more convolutions of 3 x 3 pixels and one of 2 x 2 (and keep
+# the ``nn.Flatten()`` behind them): more weights or fewer?  Which images are too small for a convolutional network?

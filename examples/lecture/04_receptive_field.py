@@ -48,8 +48,8 @@ networks = {
 # Layer by layer
 # --------------
 # A layer of kernel k widens the field by (k - 1) times the *stride* so far, the distance in the image between two
-# neighbours of its input; dilation multiplies that.  So the plain network gains 2 pixels a layer, and the others more
-# with every layer.
+# neighbours of its input; dilation multiplies that.  So the plain network gains 2 pixels a layer, one of equal
+# dilations 12, and the others more and more.
 
 
 def by_hand(model):
@@ -64,7 +64,8 @@ def by_hand(model):
 
 
 # %%
-# **See:** straight for plain convolutions, ever steeper with pooling and with growing dilation.
+# **See:** straight for plain convolutions and, steeper, for equal dilations; ever steeper with pooling and with growing
+# dilation.
 figure, ax = plt.subplots(figsize=(13, 5))
 for (name, model), marker in zip(networks.items(), "osD^"):
     rows = layer_rows(model, SHAPE)
@@ -114,7 +115,7 @@ axes[1, 0].set_ylabel("does change it")
 plt.show()
 
 full = [name for name, (box, reached, _) in fields.items() if reached.sum() == box.height * box.width]
-assert "dilation 6, 6, 6" not in full and len(full) == 3
+assert "dilation 6, 6, 6" not in full and {"plain", "dilation 1, 2, 4, 8"} <= set(full)
 assert shares["plain"] < shares["dilation 1, 2, 4, 8"]
 
 # %%

@@ -92,8 +92,9 @@ plt.show()
 # %%
 # Soft-max at the encoder's output
 # --------------------------------
-# An encoder alone, with stride 16, trained on this one image: every output pixel learns the label in the middle of its
+# An encoder alone, trained on this one image: every output pixel learns the label in the middle of its
 # 16 x 16 block.
+STRIDE = 16
 ts.manual_seed(0)
 encoder = nn.Sequential(
     ConvNormReLU(3, 16), nn.MaxPool2d(2),                                  # (N, 16, H/2, W/2)
@@ -101,7 +102,7 @@ encoder = nn.Sequential(
     ConvNormReLU(32, 64), nn.MaxPool2d(2),                                 # (N, 64, H/8, W/8)
     ConvNormReLU(64, 64), nn.MaxPool2d(2),                                 # (N, 64, H/16, W/16)
     ConvNormReLU(64, 64), nn.Conv2d(64, 6, 1))                             # (N, 6, H/16, W/16): scores
-x, target = ts.Tensor(normalize(image)[None]), mask[None, 8::16, 8::16]
+x, target = ts.Tensor(normalize(image)[None]), mask[None, STRIDE // 2::STRIDE, STRIDE // 2::STRIDE]
 optimizer = ts.optim.Adam(encoder.parameters(), lr=0.01)
 for step in range(60):
     optimizer.zero_grad()
@@ -112,11 +113,11 @@ for step in range(60):
 print(f"loss after {step + 1} steps: {loss.item():.4f}")
 
 # %%
-# **See:** it knows the coarse mask by heart, and yet is far from the full one.  Upsampling the *scores*, not the labels,
-# helps, since they are smooth; the detail within a block is gone.  To bring it back is what decoders are for, and how
-# they upsample, and what they may look at, is what they differ in.
+# **See:** it knows the coarse mask by heart (where that is void, it may say anything), and yet is far from the full
+# one.  Upsampling the *scores*, not the labels, helps, since they are smooth; the detail within a block is gone.  To
+# bring it back is what decoders are for, and how they upsample, and what they may look at, is what they differ in.
 blocks = scores.numpy()[0].argmax(axis=0)                                  # (6, 8)
-smooth = F.interpolate(scores, scale_factor=16, mode="bilinear").numpy()[0].argmax(axis=0).astype(np.uint8)
+smooth = F.interpolate(scores, scale_factor=STRIDE, mode="bilinear").numpy()[0].argmax(axis=0).astype(np.uint8)
 learned, better = mean_iou(enlarged(blocks)), mean_iou(smooth)
 plots.slide("What an encoder of stride 16 learns of one image", [[
     ("image", image), ("mask", colorize(mask, OKABE_ITO)),
@@ -127,5 +128,5 @@ print(f"mIoU of the labels {learned:.2f}, of the upsampled scores {better:.2f}")
 assert (blocks == target[0])[target[0] != VOID].mean() > 0.98 and learned < better < 0.9
 
 # %%
-# **Try:** ``tinyseg summary segnet`` for all layers.  A fifth pooling in the encoder: does it still learn its mask by
-# heart?  Which of the scores' upsamplings of the next script is best here?
+# **Try:** ``tinyseg summary segnet`` for all layers.  A fifth pooling in the encoder, and ``STRIDE = 32``: does it
+# still learn its mask by heart?  Which of the scores' upsamplings of the next script is best here?

@@ -44,8 +44,8 @@ np.testing.assert_array_equal(output, canvas)
 
 # %%
 # **See:** the element 1 multiplies the kernel; the product is added to the canvas two columns to the right of the one
-# before; then element 5, whose product overlaps with three others; and the canvas when all sixteen are in.  These are
-# the tables of the slides, but for a few numbers where a slide has slipped (the product of 5 ends in 1.25, not 1.5).
+# before; then element 5, whose product overlaps with those of four others; and the canvas when all sixteen are in.
+# These are the tables of the slides, but for a few numbers where a slide has slipped (the product of 5 ends in 1.25, not 1.5).
 run = steps.conv_transpose(image, kernel, stride=2, padding=0)
 run.choose([4, 5, 13, 33]).plot()
 plt.show()
@@ -106,5 +106,5 @@ print("learned kernel:", weight.numpy()[0, 0].round(3), sep="\n")
 np.testing.assert_allclose(weight.numpy()[0, 0], kernel, atol=0.01)
 
 # %%
-# **Try:** stride 4 with this kernel: which output pixels get nothing?  ``output_padding=1`` with padding 1 makes exactly
-# twice the size: where do the new row and column come from?
+# **Try:** in a terminal, ``tinyseg step conv-transpose --stride 4 --padding 0``: which output pixels get nothing?
+# ``--output-padding 1`` makes exactly twice the size: where do the new row and column come from?

@@ -113,8 +113,8 @@ print(f"squared error on images it was not trained on: bilinear {before:.5f}, le
 assert after < 0.98 * before
 
 # %%
-# **See:** the learned kernel is higher in the middle, and negative around: it sharpens, to make up for what the mean
-# has blurred.
+# **See:** the learned kernel is higher in the middle, and slightly negative in places around: it sharpens, to make up
+# for what the mean has blurred.
 figure, axes = plt.subplots(1, 3, figsize=(13, 4.6))
 for ax, values, title in [(axes[0], start, "bilinear"), (axes[1], weight.numpy(), "learned")]:
     shown = ax.imshow(values[0, 0], cmap="RdBu_r", vmin=-1, vmax=1)
@@ -130,4 +130,4 @@ assert weight.numpy().min() < -0.01 and weight.numpy()[0, 0, 3, 3] > start[0, 0,
 
 # %%
 # **Try:** shrink by taking every fourth pixel in place of the mean: what does the kernel look like now?  Start from a
-# random kernel in place of the bilinear one: how many steps until it has caught up?
+# random kernel in place of the bilinear one, without the assertions: how many hundred steps until it has caught up?
