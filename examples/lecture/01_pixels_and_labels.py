@@ -56,7 +56,7 @@ plt.show()
 # wide, measured across it.
 top, left = 36, 66
 patch = mask[top:top + 10, left:left + 14]
-assert VOID in patch
+assert set(np.unique(patch)) == {0, 1, VOID}
 
 figure, (picture_ax, number_ax) = plt.subplots(1, 2, figsize=(13, 4.8))
 picture_ax.imshow(image[top:top + 10, left:left + 14])
@@ -121,5 +121,6 @@ assert confusion.matrix.sum() == (mask != VOID).sum()
 print(f"{(mask == VOID).sum()} of {mask.size} pixels are void; {confusion.matrix.sum()} count; loss {loss:.3f}")
 
 # %%
-# **Try:** another scene, ``scenes.read(5)``, and another corner of it, ``top, left``; all 21 classes,
+# **Try:** another scene, ``scenes.read(5)``, and another corner of it, with its own labels in the
+# assertion; all 21 classes,
 # ``num_classes=21``.  How many pixels are void?  How would you store a mask with 300 classes?
