@@ -4,8 +4,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import overload
+
+from .tasks import each_task
 
 ROW = 256       # positions a task takes: their logits of all classes stay in the first-level cache
 
@@ -67,51 +69,58 @@ def class_gradient(dx, x, log_sum, hard, soft, all_weights, weight):
         dx[q] = zero if a == zero and b == zero else value
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def loss_of_row(task, loss, log_sum, x, target, weight, ignore_index, smoothing):
+    classes, size = x.shape[1:]
+    rows = (size + ROW - 1) // ROW
+    n, start = task // rows, task % rows * ROW
+    end = min(start + ROW, size)
+    largest, total = x[n, 0, start:end].copy(), np.zeros(end - start, x.dtype)
+    for k in range(1, classes):
+        raise_to(largest, x[n, k, start:end])
+    for k in range(classes):
+        add_exponentials(total, x[n, k, start:end], largest)
+    for q in range(start, end):
+        log_sum[n, q] = largest[q - start] + np.log(total[q - start])
+        y = target[n, q]
+        loss[n, q] = 0
+        if y != ignore_index:
+            value = (1 - smoothing) * weight[y] * (log_sum[n, q] - x[n, y, q])
+            if smoothing > 0:
+                for k in range(classes):
+                    value += smoothing / classes * weight[k] * (log_sum[n, q] - x[n, k, q])
+            loss[n, q] = value
+
+
 def cross_entropy(loss, log_sum, x, target, weight, ignore_index, smoothing):
     """With log p_k = x[n, k, q] - log_sum[n, q],  log_sum[n, q] = ln Σ_k exp x[n, k, q],  y = target[n, q] and K classes:
 
     loss[n, q] = -(1 - ε) w_y log p_y - ε/K Σ_k w_k log p_k,   0 where y is ignore_index.
     """
-    batch, classes, size = x.shape
+    each_task(loss_of_row, len(x) * -(-x.shape[2] // ROW), (loss, log_sum, x, target, weight, ignore_index, smoothing))
+
+
+@njit(cache=True)
+def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, ignore_index, smoothing):
+    classes, size = x.shape[1:]
     rows = (size + ROW - 1) // ROW
-    for task in prange(batch * rows):
-        n, start = task // rows, task % rows * ROW
-        end = min(start + ROW, size)
-        largest, total = x[n, 0, start:end].copy(), np.zeros(end - start, x.dtype)
-        for k in range(1, classes):
-            raise_to(largest, x[n, k, start:end])
-        for k in range(classes):
-            add_exponentials(total, x[n, k, start:end], largest)
-        log_sum[n, start:end] = largest + np.log(total)
-        for q in range(start, end):
-            y = target[n, q]
-            loss[n, q] = 0
-            if y != ignore_index:
-                value = (1 - smoothing) * weight[y] * (log_sum[n, q] - x[n, y, q])
-                if smoothing > 0:
-                    for k in range(classes):
-                        value += smoothing / classes * weight[k] * (log_sum[n, q] - x[n, k, q])
-                loss[n, q] = value
+    n, start = task // rows, task % rows * ROW
+    end = min(start + ROW, size)
+    hard, soft = np.zeros(end - start, x.dtype), np.zeros(end - start, x.dtype)
+    for q in range(start, end):
+        y = target[n, q]
+        if y != ignore_index:
+            hard[q - start] = dloss[n, q] * (1 - smoothing) * weight[y]
+            soft[q - start] = dloss[n, q] * smoothing / classes
+    all_weights = weight.sum()
+    for k in range(classes):
+        class_gradient(dx[n, k, start:end], x[n, k, start:end], log_sum[n, start:end], hard, soft, all_weights, weight[k])
+    for q in range(start, end):
+        if target[n, q] != ignore_index:
+            dx[n, target[n, q], q] -= hard[q - start]
 
 
-@njit(cache=True, parallel=True, nogil=True)
 def cross_entropy_grad(dx, dloss, log_sum, x, target, weight, ignore_index, smoothing):
     """dx[n, k, q] = dloss[n, q] · ((1 - ε) w_y (p_k - [k = y]) + ε/K (p_k Σ_j w_j - w_k)),   0 where y is ignore_index."""
-    batch, classes, size = x.shape
-    rows = (size + ROW - 1) // ROW
-    all_weights = weight.sum()
-    for task in prange(batch * rows):
-        n, start = task // rows, task % rows * ROW
-        end = min(start + ROW, size)
-        hard, soft = np.zeros(end - start, x.dtype), np.zeros(end - start, x.dtype)
-        for q in range(start, end):
-            y = target[n, q]
-            if y != ignore_index:
-                hard[q - start] = dloss[n, q] * (1 - smoothing) * weight[y]
-                soft[q - start] = dloss[n, q] * smoothing / classes
-        for k in range(classes):
-            class_gradient(dx[n, k, start:end], x[n, k, start:end], log_sum[n, start:end], hard, soft, all_weights, weight[k])
-        for q in range(start, end):
-            if target[n, q] != ignore_index:
-                dx[n, target[n, q], q] -= hard[q - start]
+    each_task(gradient_of_row, len(x) * -(-x.shape[2] // ROW),
+              (dx, dloss, log_sum, x, target, weight, ignore_index, smoothing))

@@ -4,6 +4,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from .tasks import each_task
+
 
 @njit(cache=True)
 def halve_row(y, indices, upper, lower, start):
@@ -17,33 +19,36 @@ def halve_row(y, indices, upper, lower, start):
         y[j], indices[j] = best, start + where
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def max_pool_plane(n, y, indices, x, kernel, geometry):
+    sh, sw, ph, pw, dh, dw = geometry
+    height, width = x.shape[1:]
+    halves = kernel == (2, 2) and geometry == (2, 2, 0, 0, 1, 1) and 2 * y.shape[1] <= height and 2 * y.shape[2] <= width
+    for i in range(y.shape[1]):
+        if halves:                           # the usual case, in which no window reaches beyond the image
+            halve_row(y[n, i], indices[n, i], x[n, 2 * i], x[n, 2 * i + 1], 2 * i * width)
+            continue
+        for j in range(y.shape[2]):
+            best, where = -np.inf, -1
+            for u in range(kernel[0]):
+                h = i * sh + u * dh - ph
+                if 0 <= h < height:
+                    for v in range(kernel[1]):
+                        w = j * sw + v * dw - pw
+                        if 0 <= w < width:
+                            value = x[n, h, w]
+                            if value > best or where < 0 or np.isnan(value):
+                                best, where = value, h * width + w
+            y[n, i, j], indices[n, i, j] = best, where
+
+
 def max_pool2d(y, indices, x, kernel, geometry):
     """y[n, i, j] = max_uv x[n, i·s + u·d - p, j·s + v·d - p];  indices: where it stands in the plane, row by row.
 
     Of equal maxima the first in the window counts; NaN wins.  A window that lies in the padding alone gives -inf, index -1.
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w).
     """
-    sh, sw, ph, pw, dh, dw = geometry
-    planes, height, width = x.shape
-    halves = kernel == (2, 2) and geometry == (2, 2, 0, 0, 1, 1) and 2 * y.shape[1] <= height and 2 * y.shape[2] <= width
-    for n in prange(planes):
-        for i in range(y.shape[1]):
-            if halves:                       # the usual case, in which no window reaches beyond the image
-                halve_row(y[n, i], indices[n, i], x[n, 2 * i], x[n, 2 * i + 1], 2 * i * width)
-                continue
-            for j in range(y.shape[2]):
-                best, where = -np.inf, -1
-                for u in range(kernel[0]):
-                    h = i * sh + u * dh - ph
-                    if 0 <= h < height:
-                        for v in range(kernel[1]):
-                            w = j * sw + v * dw - pw
-                            if 0 <= w < width:
-                                value = x[n, h, w]
-                                if value > best or where < 0 or np.isnan(value):
-                                    best, where = value, h * width + w
-                y[n, i, j], indices[n, i, j] = best, where
+    each_task(max_pool_plane, len(x), (y, indices, x, kernel, geometry))
 
 
 @njit(cache=True, parallel=True, nogil=True)

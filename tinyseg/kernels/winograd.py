@@ -18,9 +18,10 @@ tiles around it are NaN: transforms subtract.
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit
 
 from .simd import REGISTERS, add_outer, lanes, lanes_of, store_tile, zero_tile
+from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect, corners_of, fill, places_of, plan, transform_input2, transform_input4,
                              transform_kernel2, transform_kernel4, transform_output2, transform_output4)
 from .winograd_weights import weigh
@@ -34,17 +35,16 @@ FLIPPED = TAPS[::-1].copy()
 
 
 @njit(cache=True)
-def transform_kernels(u, step, weight, taps, outputs, channels, out_step, in_step, m, first, last):
-    """U[ξ, c, o] for blocks first ≤ o // lanes < last; kernel (o, c) is weight[o·out_step + c·in_step + taps[…]]."""
+def transform_kernels(block, u, step, weight, taps, outputs, channels, out_step, in_step, m):
+    """U[ξ, c, o] for o // lanes = block; kernel (o, c) is weight[o·out_step + c·in_step + taps[…]]."""
     width = lanes(u)
     g = np.zeros(9 * width, u.dtype)
-    for task in range(first * channels, last * channels):
-        block, c = task // channels, task % channels
+    for c in range(channels):
         for k in range(9):
             start = block * width * out_step + c * in_step + taps[k]
             for o in range(min(width, outputs - block * width)):
                 g[k * width + o] = weight[start + o * out_step]
-        to = task * width
+        to = (block * channels + c) * width
         if m == 4:
             transform_kernel4(u, to, 6 * step, step, g, 0, 3 * width, width)
         else:
@@ -99,8 +99,9 @@ def multiply(products, step, v, v_step, v_row, u, u_step, start, channels, count
 
 
 @njit(cache=True)
-def convolve_blocks(y, y_shape, x, x_shape, u, u_step, bias, padding, dilation, m, cuts, from_x, to_y, parts, first, last):
-    """Tasks first ≤ task < last, each a block of tiles and a part of the outputs."""
+def convolve_blocks(worker, y, y_shape, x, x_shape, u, u_step, bias, padding, dilation, m, cuts, from_x, to_y, parts, tasks,
+                    workers):
+    """This worker's share of all tasks, each a block of tiles and a part of the outputs."""
     width, places, (dh, dw) = lanes(x), (m + 2) * (m + 2), dilation
     outputs, out_h, out_w = y_shape[1:]
     channels, area = x_shape[1], x_shape[2] * x_shape[3]
@@ -113,7 +114,7 @@ def convolve_blocks(y, y_shape, x, x_shape, u, u_step, bias, padding, dilation, 
     flat_y = np.empty((highest * pitch + 1) * width, x.dtype)
     down_x, down_y, right = dh * (pitch + 2 * dw) * width, dh * pitch * width, dw * width
     pairs, present = ceil_div(outputs, 2 * width), -1
-    for task in range(first, last):
+    for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
         block, part = task // parts, task % parts
         images, (i0, i1), (j0, j1) = block_of(block, cuts)
         rows, top, left = (i1 - i0) * m * dh, i0 * m * dh, j0 * m * dw
@@ -140,23 +141,6 @@ def convolve_blocks(y, y_shape, x, x_shape, u, u_step, bias, padding, dilation, 
                             (out_h, out_w), top, left, rows, (j1 - j0) * m * dw, flat_y, to_y)
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def convolve(y, x, weight, bias, u, u_step, taps, out_step, in_step, padding, dilation, m, cuts, from_x, to_y, parts, tasks,
-             transforms, threads):
-    """y[n, o, i, j] = bias[o] + Σ_cuv weight[o, c, u, v] x[n, c, i + u·δ - p, j + v·δ - p], by F(m x m, 3 x 3).
-
-    Called twice, as all kernels must be transformed before the first is used.  One loop for both compiles in half the time.
-    """
-    flat_y, flat_x = y.reshape(y.size), x.reshape(x.size)
-    for worker in prange(threads):
-        first, last = worker * tasks // threads, (worker + 1) * tasks // threads
-        if transforms:
-            transform_kernels(u, u_step, weight, taps, y.shape[1], x.shape[1], out_step, in_step, m, first, last)
-        else:
-            convolve_blocks(flat_y, y.shape, flat_x, x.shape, u, u_step, bias, padding, dilation, m, cuts, from_x, to_y, parts,
-                            first, last)
-
-
 class Winograd:
     """The three tasks, with the arguments of `conv.py`, by F(m x m, 3 x 3)."""
 
@@ -175,7 +159,7 @@ class Winograd:
         weigh(dw, x, dy, geometry[2:4], geometry[4:], self.m)
 
     def convolve(self, y, x, weight, bias, taps, out_step, in_step, padding, dilation):
-        """The kernel of output o and input channel c is weight[o·out_step + c·in_step + taps]."""
+        """y[n, o, i, j] = bias[o] + Σ_cuv weight[o·out_step + c·in_step + taps[u, v]] x[n, c, i + u·δ - p, j + v·δ - p]"""
         m, width, threads, (batch, channels, _, columns) = self.m, lanes_of(x), get_num_threads(), x.shape
         places, blocks, pairs = (m + 2)**2, -(-y.shape[1] // width), -(-y.shape[1] // (2 * width))
         u_step = (blocks * channels | 1) * width
@@ -187,9 +171,9 @@ class Winograd:
         rows, pitch = cuts.rows + 2 * dilation[0], cuts.pitch + 2 * dilation[1]
         from_x = places_of(rows, columns, pitch, -padding[1], width)
         to_y = places_of(cuts.rows, y.shape[3], cuts.pitch, 0, width)
-        for transforms, count in (True, blocks), (False, tasks * parts):
-            convolve(y, x, weight.ravel(), bias, u, u_step, taps, out_step, in_step, padding, dilation, m, tuple(cuts), from_x,
-                     to_y, parts, count, transforms, threads)
+        each_task(transform_kernels, blocks, (u, u_step, weight.ravel(), taps, y.shape[1], channels, out_step, in_step, m))
+        each_task(convolve_blocks, threads, (y.ravel(), y.shape, x.ravel(), x.shape, u, u_step, bias, padding, dilation, m,
+                                             tuple(cuts), from_x, to_y, parts, tasks * parts, threads))
 
 
 f2, f4 = Winograd(2), Winograd(4)

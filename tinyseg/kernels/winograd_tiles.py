@@ -20,6 +20,7 @@ pixel, cover m·δ x m·δ outputs together.
 """
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,7 @@ def corners_of(tall, wide, pitch, dilation, m, each):
 
 # Between an image, whose columns stand side by side, and a band of it, where channels do ------------------------------
 
+@lru_cache(maxsize=256)
 def places_of(rows, width, pitch, left, each):
     """places[i·width + j] + at, at = -left·each: where a band (rows, pitch, each) keeps column j of an image in its row i.
 

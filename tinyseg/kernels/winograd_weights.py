@@ -19,9 +19,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .simd import REGISTERS, add_outer, add_tile, lanes, lanes_of, store_tile, zero_tile
+from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect_kernel2, collect_kernel4, corners_of, fill, places_of, plan,
                              transform_input2, transform_input4, transform_upstream2, transform_upstream4)
 
@@ -110,25 +111,23 @@ def collect_weights(dw, block, s, step, outputs, channels, m):
                 dw[(o * channels + c + i) * 9 + k] = g[k * width + i]
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def run(stage, tasks, dw, x, dy, padding, none, dilation, m, cuts, from_x, from_y, starts, first, last, v, y, s, row, steps):
-    """A stage of the work for the blocks first ≤ b < last, of which b begins with tile starts[b]."""
-    flat_x, flat_y, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dw.reshape(dw.size)
-    channels, outputs = x.shape[1], dy.shape[1]
-    for task in prange(tasks):
-        if stage == TRANSFORM:
-            b, is_input = first + task // 2, task % 2 == 0
-            at, block = (starts[b] - starts[first]) * lanes(x), block_of(b, cuts)
-            if is_input:
-                pitch = cuts[8] + 2 * dilation[1]
-                transform_block(v, at, steps[0], row, flat_x, x.shape, from_x, pitch, block, padding, dilation, m, is_input)
-            else:
-                transform_block(y, at, steps[1], row, flat_y, dy.shape, from_y, cuts[8], block, none, dilation, m, is_input)
-        elif stage == ADD:
-            add_chunk(s, task * steps[2], outputs, channels, y, task * steps[1], v, task * steps[0], row,
-                      starts[last] - starts[first], first > 0)
+@njit(cache=True)
+def work(task, stage, dw, x, x_shape, dy, dy_shape, padding, none, dilation, m, cuts, from_x, from_y, starts, first, last, v,
+         y, s, row, steps):
+    """A task of a stage for the blocks first ≤ b < last, of which b begins with tile starts[b]."""
+    if stage == TRANSFORM:
+        b, is_input = first + task // 2, task % 2 == 0
+        at, block = (starts[b] - starts[first]) * lanes(x), block_of(b, cuts)
+        if is_input:
+            pitch = cuts[8] + 2 * dilation[1]
+            transform_block(v, at, steps[0], row, x, x_shape, from_x, pitch, block, padding, dilation, m, is_input)
         else:
-            collect_weights(flat_dw, task, s, steps[2], outputs, channels, m)
+            transform_block(y, at, steps[1], row, dy, dy_shape, from_y, cuts[8], block, none, dilation, m, is_input)
+    elif stage == ADD:
+        add_chunk(s, task * steps[2], dy_shape[1], x_shape[1], y, task * steps[1], v, task * steps[0], row,
+                  starts[last] - starts[first], first > 0)
+    else:
+        collect_weights(dw, task, s, steps[2], dy_shape[1], x_shape[1], m)
 
 
 def weigh(dw, x, dy, padding, dilation, m):
@@ -148,8 +147,8 @@ def weigh(dw, x, dy, padding, dilation, m):
     from_y = places_of(cuts[7], dy.shape[3], cuts[8], 0, width)
 
     def stage(which, tasks, first, last):
-        run(which, tasks, dw, x, dy, padding, (0, 0), dilation, m, cuts, from_x, from_y, starts, first, last, v, y, s, row,
-            steps)
+        each_task(work, tasks, (which, dw.ravel(), x.ravel(), x.shape, dy.ravel(), dy.shape, padding, (0, 0), dilation, m, cuts,
+                                from_x, from_y, starts, first, last, v, y, s, row, steps))
 
     first = 0
     while first < len(blocks):
