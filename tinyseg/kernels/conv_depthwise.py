@@ -56,7 +56,8 @@ def layout_of(out, size, kernel, geometry, back):
     most = max(1, BAND // max(vertical[0] * out[1], vertical[1] * pitch))
     bands = ceil_div(vertical[2], most)
     count = ceil_div(vertical[2], bands)
-    return count, bands, count * vertical[0], vertical[3], left, count * vertical[1], (count - 1) * vertical[1] + vertical[4], pitch
+    step = count * vertical[1]
+    return count, bands, count * vertical[0], vertical[3], left, step, step - vertical[1] + vertical[4], pitch
 
 
 @njit(cache=True)
@@ -93,6 +94,13 @@ def tables_of(out, kernel, geometry, back, layout, width):
 
 
 @njit(cache=True)
+def aligned_zeros(size, like):
+    """An array whose vectors are whole lines of the cache."""
+    array, width = np.zeros(size + lanes(like), like.dtype), lanes(like)
+    return array[-(array.ctypes.data // array.itemsize) % width:]
+
+
+@njit(cache=True)
 def inner_places(rows, size, left, pitch, width):
     """Where flat keeps the pixels of rows of the image, one after the other."""
     places = np.empty(rows * size, np.int64)
@@ -114,14 +122,13 @@ def fill(flat, inner, x, source, channels, size, top, rows, pitch):
 
 
 @njit(cache=True)
-def convolve_jobs(y, x, shape, out, weight, bias, jobs, layout, tables, inner):
+def convolve_jobs(y, x, shape, out, weight, bias, jobs, layout, tables, inner, linear):
     """Jobs (first, last), each a band of a block of channels of an image: y (N, C, *out), x of that shape, both flat."""
     (batch, channels, height, across), width = shape, lanes(y)
     _, bands, rows, top, _, step, tall, pitch = layout
     starts, places, offsets, taps, begin = tables
-    flat, product = np.zeros(tall * pitch * width, y.dtype), np.empty(rows * out[1] * width, y.dtype)
-    linear, zero = np.arange(rows * out[1]) * width, np.zeros(1, y.dtype)
-    w, block = np.zeros(taps.size * width, y.dtype), -1
+    flat, product = aligned_zeros(tall * pitch * width, y), aligned_zeros(rows * out[1] * width, y)
+    w, block, zero = aligned_zeros(taps.size * width, y), -1, np.zeros(1, y.dtype)
     for job in range(jobs[0], jobs[1]):
         c, n, band = job // (batch * bands) * width, job // bands % batch, job % bands
         many = min(width, channels - c)
@@ -143,13 +150,12 @@ def convolve_jobs(y, x, shape, out, weight, bias, jobs, layout, tables, inner):
 
 
 @njit(cache=True)
-def weigh_jobs(total, x, shape, dy, out, c, jobs, layout, tables, inner):
+def weigh_jobs(total, x, shape, dy, out, c, jobs, layout, tables, inner, linear):
     """total[t, lane] = what jobs (first, last), each a band of an image, give to the gradient of channels from c on."""
     (_, channels, height, across), width = shape, lanes(x)
     _, bands, rows, top, _, step, tall, pitch = layout
     starts, _, offsets, taps, _ = tables
-    flat, upstream = np.zeros(tall * pitch * width, x.dtype), np.empty(rows * out[1] * width, x.dtype)
-    linear = np.arange(rows * out[1]) * width
+    flat, upstream = aligned_zeros(tall * pitch * width, x), aligned_zeros(rows * out[1] * width, x)
     many = min(width, channels - c)
     for job in range(jobs[0], jobs[1]):
         band, plane = job % bands, job // bands * channels + c
@@ -172,10 +178,12 @@ def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
     layout = layout_of(out, shape[2:], kernel, geometry, back)
     tables = tables_of(out, kernel, geometry, back, layout, lanes(y))
     inner = inner_places(layout[6], shape[3], layout[4], layout[7], lanes(y))
+    linear = inner_places(layout[2], out[1], 0, out[1], lanes(y))
     jobs = ceil_div(shape[1], lanes(y)) * shape[0] * layout[1]
     some = max(1, BAND // 2 // (layout[2] * out[1]))
     for task in prange(ceil_div(jobs, some)):
-        convolve_jobs(y, x, shape, out, weight, bias, (task * some, min(jobs, (task + 1) * some)), layout, tables, inner)
+        convolve_jobs(y, x, shape, out, weight, bias, (task * some, min(jobs, (task + 1) * some)), layout, tables, inner,
+                      linear)
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -184,6 +192,7 @@ def weigh(dw, x, shape, dy, out, kernel, geometry):
     width, layout = lanes(x), layout_of(out, shape[2:], kernel, geometry, False)
     tables = tables_of(out, kernel, geometry, False, layout, width)
     inner = inner_places(layout[6], shape[3], layout[4], layout[7], width)
+    linear = inner_places(layout[2], out[1], 0, out[1], width)
     jobs, blocks = shape[0] * layout[1], ceil_div(shape[1], width)
     some = max(1, 4 * BAND // (layout[2] * out[1]))
     parts = ceil_div(jobs, some)
@@ -191,18 +200,19 @@ def weigh(dw, x, shape, dy, out, kernel, geometry):
     for task in prange(blocks * parts):
         block, part = task // parts, task % parts
         weigh_jobs(total[block, part], x, shape, dy, out, block * width, (part * some, min(jobs, (part + 1) * some)), layout,
-                   tables, inner)
+                   tables, inner, linear)
     add_parts(dw, total, kernel[0] * kernel[1], width)
 
 
 @njit(cache=True)
 def add_parts(dw, total, taps, width):
     """dw[c, t] = the sum of total[block of c, part, t, lane of c] over all parts."""
-    for k in range(dw.size):
-        c, t = k // taps, k % taps
-        dw[k] = 0
-        for part in range(total.shape[1]):
-            dw[k] += total[c // width, part, t * width + c % width]
+    for c in range(dw.size // taps):
+        sums = total[c // width, :, c % width::width]
+        for t in range(taps):
+            dw[c * taps + t] = 0
+            for part in range(len(sums)):
+                dw[c * taps + t] += sums[part, t]
 
 
 def conv2d(y, x, weight, bias, geometry):
