@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from .depthwise_rows import convolve_rows, layout_of_rows, suits, vector_places, weigh_rows
 from .simd import add_lane_products, add_tile, lanes, store_rows, store_tile, zero_tile
 from .winograd_tiles import ceil_div, gather_run, spread_run, zero_run
 
@@ -181,7 +182,15 @@ def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
     linear = inner_places(layout[2], out[1], 0, out[1], lanes(y))
     jobs = ceil_div(shape[1], lanes(y)) * shape[0] * layout[1]
     some = max(1, BAND // 2 // (layout[2] * out[1]))
+    by_rows, rows = suits(out, shape[2:], kernel, geometry, back, lanes(y)), layout_of_rows(out, geometry, back)
+    where = vector_places(shape[3], rows, lanes(y))
+    if by_rows:
+        jobs, some = shape[0] * shape[1] * rows[0], max(1, 16 * BAND // (rows[1] * out[1]))
     for task in prange(ceil_div(jobs, some)):
+        if by_rows:
+            convolve_rows(y, x, shape, out, weight, bias, geometry[4:], back, (task * some, min(jobs, (task + 1) * some)),
+                          rows, where)
+            continue
         convolve_jobs(y, x, shape, out, weight, bias, (task * some, min(jobs, (task + 1) * some)), layout, tables, inner,
                       linear)
 
@@ -197,11 +206,19 @@ def weigh(dw, x, shape, dy, out, kernel, geometry):
     some = max(1, 4 * BAND // (layout[2] * out[1]))
     parts = ceil_div(jobs, some)
     total = np.zeros((blocks, parts, tables[2].size * width), dw.dtype)
-    for task in prange(blocks * parts):
+    by_rows, rows = suits(out, shape[2:], kernel, geometry, False, width), layout_of_rows(out, geometry, False)
+    tasks, each, where = blocks * parts, ceil_div(shape[1], 32), vector_places(shape[3], rows, width)
+    if by_rows:
+        tasks = ceil_div(shape[1], each)
+    for task in prange(tasks):
+        if by_rows:
+            weigh_rows(dw, x, shape, dy, out, (task * each, min(shape[1], (task + 1) * each)), geometry[4:], rows, where)
+            continue
         block, part = task // parts, task % parts
         weigh_jobs(total[block, part], x, shape, dy, out, block * width, (part * some, min(jobs, (part + 1) * some)), layout,
                    tables, inner, linear)
-    add_parts(dw, total, kernel[0] * kernel[1], width)
+    if not by_rows:
+        add_parts(dw, total, kernel[0] * kernel[1], width)
 
 
 @njit(cache=True)
