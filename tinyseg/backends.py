@@ -50,10 +50,6 @@ def is_depthwise(work: Work) -> bool:
     return work.image[1] == work.weight[0] and work.weight[1] == 1
 
 
-def is_stepping_back(work: Work) -> bool:
-    return work.task == "conv2d_input_grad" and work.geometry[:2] != (1, 1)
-
-
 def lanes(work: Work) -> int:
     return simd.BITS // 8 // work.itemsize
 
@@ -89,8 +85,8 @@ def pays_2(work: Work) -> bool:
 
 
 CONV2D = (
-    Algorithm("depthwise", conv_depthwise, lambda work: simd.COMPILED and is_depthwise(work) and not is_stepping_back(work),
-              "a kernel for each channel; not the input gradient at a stride",
+    Algorithm("depthwise", conv_depthwise, lambda work: simd.COMPILED and is_depthwise(work),
+              "a kernel for each channel",
               "there is no matrix product in it: a tile of several outputs would be empty but for one"),
     Algorithm("winograd4", winograd.f4, lambda work: is_dense_3x3(work) and pays_4(work),
               "3x3, stride 1, dilation 4 at most, float32, channels fill a vector, at most 256 x 256 (weight gradients: half)",

@@ -1,13 +1,18 @@
-"""Depthwise convolution: every channel has a kernel of its own, so nothing is shared between channels, and memory is the limit.
+"""Depthwise convolution: every channel has a kernel of its own, and `lanes` channels share a vector.
 
-A band of one plane is copied with its zeros around it, for stride s as s·s planes of every s-th pixel.  In these all taps read
-the same array at different offsets, row after row, and a vector of outputs stays in its register for all of them:
+There is no matrix product in it, and few multiplications for each value, so what counts is how values get into vectors.  A band
+of rows of a block of channels is transposed on its way in: the vector at flat[position …] holds one pixel of all channels of
+the block.  Then borders, strides, dilations and maps smaller than a vector cost nothing extra, the kernel is a vector for each
+tap, and no lane ever meets another.  With S and R the steps at which results are written and the image is read,
 
-    product[q + l]  =  bias[c] + Σ_t weight[c, t] · flat[offsets[t] + q + l],       q = i·pitch + j,   l < lanes
+    y[a + m·S, b + k·S]  =  bias + Σ_uv w[u, v] · x[m·R + row(u, a), k·R + col(v, b)],        a, b < S:  the phases
 
-The last positions of each row mean nothing: rows are pitch - WO longer than the output's.  The weight gradient has 0 there:
+    convolution      S = 1,  R = s:   row(u, 0) = u·d - p
+    input gradient   S = s,  R = 1:   row(u, a) = (a + p - u·d) / s, for those u where s divides it
 
-    dw[c, t]  =  Σ_q Σ_l upstream[q + l] · flat[offsets[t] + q + l]
+and the gradient of w[u, v] is Σ_mk dy[m, k] · x[m·s + u·d - p, k·s + v·d - p], lane by lane.  In tables, for a phase,
+
+    product[places[q] …]  =  Σ_t w[t …] · flat[starts[q] + offsets[t] …]
 
 `geometry` is (stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w), as in `conv.py`.
 """
@@ -16,128 +21,227 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from .bands import ceil_div, fill_image
-from .simd import COLS, add_lane_products, add_products, add_sums, copy_run, lanes, store_rows, zero_tile
+from .depthwise_rows import convolve_rows, layout_of_rows, suits, vector_places, weigh_rows
+from .simd import add_lane_products, add_tile, lanes, store_rows, store_tile, zero_tile
+from .winograd_tiles import ceil_div, gather_run, spread_run, zero_run
 
-BAND = 1 << 13        # positions of a band: 32 KiB in float32
-
-
-@njit(cache=True)
-def plane_size(rows, out_w, kernel_h, kernel_w, geometry):
-    """(rows, pitch) of a plane of every s-th pixel that taps of `rows` output rows read."""
-    stride_h, stride_w, _, _, dilation_h, dilation_w = geometry
-    return rows + dilation_h * (kernel_h - 1) // stride_h, out_w + dilation_w * (kernel_w - 1) // stride_w
+POSITIONS = 8         # of a tile
+TAPS = 9              # of a tile of the weight gradient
+BAND = 1 << 10        # positions of a band: 64 KiB in vectors of 64 bytes
 
 
 @njit(cache=True)
-def tap_offsets(rows, pitch, kernel_h, kernel_w, geometry):
-    """offsets[t]; the last one is repeated up to whole tiles."""
-    stride_h, stride_w, _, _, dilation_h, dilation_w = geometry
-    offsets = np.empty(ceil_div(kernel_h * kernel_w, COLS) * COLS, np.int64)
-    for t in range(offsets.size):
-        tap = min(t, kernel_h * kernel_w - 1)
-        h, w = tap // kernel_w * dilation_h, tap % kernel_w * dilation_w
-        plane = h % stride_h * stride_w + w % stride_w
-        offsets[t] = (plane * rows + h // stride_h) * pitch + w // stride_w
-    return offsets
+def axis_of(out, size, kernel, stride, pad, dilation, back):
+    """(phases S, step R, results of a phase, first pixel that a tap of result 0 reads, pixels from there to the last)."""
+    if back:
+        first, last = (pad - dilation * (kernel - 1)) // stride, (stride - 1 + pad) // stride
+        return stride, 1, ceil_div(out, stride), first, last - first + 1
+    return 1, stride, out, -pad, dilation * (kernel - 1) + 1
 
 
 @njit(cache=True)
-def fill_planes(flat, x, source, height, width, start, rows, pitch, geometry):
-    """Every s-th pixel, s·s times, of the image at x[source …], for output rows from `start` on."""
-    stride_h, stride_w, top, left, _, _ = geometry
-    for a in range(stride_h):
-        for b in range(stride_w):
-            fill_image(flat, (a * stride_w + b) * rows * pitch, x, source, height, width, rows, start * stride_h + a - top,
-                       b - left, pitch, stride_h, stride_w)
+def shift_of(phase, tap, stride, pad, dilation, back):
+    """row(u, a) or col(v, b) of the formula, and whether there is one."""
+    if back:
+        return (phase + pad - tap * dilation) // stride, (phase + pad - tap * dilation) % stride == 0
+    return tap * dilation - pad, True
 
 
 @njit(cache=True)
-def convolve_band(y, x, planes, channels, height, width, weight, bias, rows, out_h, out_w, kernel, geometry):
-    """Rows (first, last) of planes (first, last) of y."""
-    count, step = rows[1] - rows[0], COLS * lanes(y)
-    tall, pitch = plane_size(count, out_w, kernel[0], kernel[1], geometry)
-    steps = ceil_div(count * pitch, step) * step
-    flat = np.empty(geometry[0] * geometry[1] * tall * pitch + steps, y.dtype)
-    product = np.empty(steps, y.dtype)
-    offsets = tap_offsets(tall, pitch, kernel[0], kernel[1], geometry)
-    places = np.arange(COLS) * lanes(y)
-    taps = kernel[0] * kernel[1]
-    for plane in range(planes[0], planes[1]):
-        fill_planes(flat, x, plane * height * width, height, width, rows[0], tall, pitch, geometry)
-        c = plane % channels
-        for q in range(0, steps, step):
-            tile = zero_tile(flat, COLS)
-            for t in range(taps):
-                tile = add_products(tile, 1, weight, c * taps + t, flat, places, 0, offsets[t] + q)
-            store_rows(tile, 1, product, q, 0, places, 0, bias, c, 1)
-        for i in range(count):
-            copy_run(y, (plane * out_h + rows[0] + i) * out_w, product, i * pitch, out_w)
+def layout_of(out, size, kernel, geometry, back):
+    """(rows of a phase in a band, bands, rows of y, pixel row and column where flat begins, step of bands, rows, pitch)."""
+    vertical = axis_of(out[0], size[0], kernel[0], geometry[0], geometry[2], geometry[4], back)
+    across = axis_of(out[1], size[1], kernel[1], geometry[1], geometry[3], geometry[5], back)
+    left = min(across[3], 0)
+    pitch = max(size[1] - left, (across[2] - 1) * across[1] + across[3] + across[4] - left)
+    most = max(1, BAND // max(vertical[0] * out[1], vertical[1] * pitch))
+    bands = ceil_div(vertical[2], most)
+    count = ceil_div(vertical[2], bands)
+    step = count * vertical[1]
+    return count, bands, count * vertical[0], vertical[3], left, step, step - vertical[1] + vertical[4], pitch
 
 
 @njit(cache=True)
-def weigh_band(total, c, x, shape, dy, rows, out_h, out_w, kernel, geometry):
-    """total[t] += what rows (first, last) of channel c of all dy give to the gradient of weight[c, t]; x is of that shape."""
-    count, (batch, channels, height, width) = rows[1] - rows[0], shape
-    tall, pitch = plane_size(count, out_w, kernel[0], kernel[1], geometry)
-    steps = ceil_div(count * pitch, lanes(dy)) * lanes(dy)
-    flat = np.zeros(geometry[0] * geometry[1] * tall * pitch + steps, dy.dtype)
-    upstream = np.zeros(steps, dy.dtype)                                 # 0 where a position means nothing
-    offsets = tap_offsets(tall, pitch, kernel[0], kernel[1], geometry)
-    for plane in range(c, batch * channels, channels):
-        fill_planes(flat, x, plane * height * width, height, width, rows[0], tall, pitch, geometry)
-        for i in range(count):
-            copy_run(upstream, i * pitch, dy, (plane * out_h + rows[0] + i) * out_w, out_w)
-        for t in range(0, offsets.size, COLS):
-            tile = zero_tile(flat, COLS)
-            for q in range(0, steps, lanes(dy)):
-                tile = add_lane_products(tile, 1, upstream, q, flat, offsets, t, q)
-            add_sums(tile, total, t)
+def tables_of(out, kernel, geometry, back, layout, width):
+    """starts, places; offsets and numbers of the taps; where each phase begins in the former and in the latter."""
+    count, _, _, top, left, _, _, pitch = layout
+    steps, reads = (geometry[:2], (1, 1)) if back else ((1, 1), geometry[:2])
+    phases = steps[0] * steps[1]
+    size = count * out[1] * steps[0] + phases * POSITIONS
+    starts, places = np.empty(size, np.int64), np.empty(size, np.int64)
+    taps = np.empty(kernel[0] * kernel[1], np.int64)
+    offsets = np.zeros(ceil_div(taps.size, TAPS) * TAPS, np.int64)
+    begin = np.zeros((phases + 1, 2), np.int64)
+    q = t = 0
+    for phase in range(phases):
+        a, b = phase // steps[1], phase % steps[1]
+        for m in range(count):
+            for k in range(ceil_div(out[1] - b, steps[1])):
+                starts[q] = (m * reads[0] * pitch + k * reads[1]) * width
+                places[q] = ((m * steps[0] + a) * out[1] + k * steps[1] + b) * width
+                q += 1
+        while q % POSITIONS and q > begin[phase, 0]:
+            starts[q], places[q] = starts[q - 1], places[q - 1]
+            q += 1
+        for u in range(kernel[0]):
+            row, fits = shift_of(a, u, geometry[0], geometry[2], geometry[4], back)
+            for v in range(kernel[1]):
+                col, suits = shift_of(b, v, geometry[1], geometry[3], geometry[5], back)
+                if fits and suits:
+                    offsets[t], taps[t] = ((row - top) * pitch + col - left) * width, u * kernel[1] + v
+                    t += 1
+        begin[phase + 1] = q, t
+    return starts, places, offsets, taps, begin
+
+
+@njit(cache=True)
+def aligned_zeros(size, like):
+    """An array whose vectors are whole lines of the cache."""
+    array, width = np.zeros(size + lanes(like), like.dtype), lanes(like)
+    return array[-(array.ctypes.data // array.itemsize) % width:]
+
+
+@njit(cache=True)
+def inner_places(rows, size, left, pitch, width):
+    """Where flat keeps the pixels of rows of the image, one after the other."""
+    places = np.empty(rows * size, np.int64)
+    for k in range(places.size):
+        places[k] = (k // size * pitch + k % size - left) * width
+    return places
+
+
+@njit(cache=True)
+def fill(flat, inner, x, source, channels, size, top, rows, pitch):
+    """The band of `rows` rows from pixel row `top` on; columns beside the image are 0 already."""
+    width, (height, across) = lanes(x), size
+    upper = min(rows, max(0, -top))
+    lower = max(upper, min(rows, height - top))
+    zero_run(flat, 0, upper * pitch * width)
+    zero_run(flat, lower * pitch * width, (rows - lower) * pitch * width)
+    spread_run(flat, inner, upper * pitch * width, x, source + (top + upper) * across, height * across, channels, 0,
+               (lower - upper) * across)
+
+
+@njit(cache=True)
+def convolve_jobs(y, x, shape, out, weight, bias, jobs, layout, tables, inner, linear):
+    """Jobs (first, last), each a band of a block of channels of an image: y (N, C, *out), x of that shape, both flat."""
+    (batch, channels, height, across), width = shape, lanes(y)
+    _, bands, rows, top, _, step, tall, pitch = layout
+    starts, places, offsets, taps, begin = tables
+    flat, product = aligned_zeros(tall * pitch * width, y), aligned_zeros(rows * out[1] * width, y)
+    w, block, zero = aligned_zeros(taps.size * width, y), -1, np.zeros(1, y.dtype)
+    for job in range(jobs[0], jobs[1]):
+        c, n, band = job // (batch * bands) * width, job // bands % batch, job % bands
+        many = min(width, channels - c)
+        if c != block:
+            block = c
+            for t in range(taps.size):
+                for lane in range(many):
+                    w[t * width + lane] = weight[(c + lane) * taps.size + taps[t]]
+        plane = n * channels + c
+        fill(flat, inner, x, plane * height * across, many, (height, across), band * step + top, tall, pitch)
+        for phase in range(len(begin) - 1):
+            for q in range(begin[phase, 0], begin[phase + 1, 0], POSITIONS):
+                tile = zero_tile(flat, POSITIONS)
+                for t in range(begin[phase, 1], begin[phase + 1, 1]):
+                    tile = add_lane_products(tile, 1, w, t * width, flat, starts, q, offsets[t])
+                store_rows(tile, 1, product, 0, 0, places, q, zero, 0, 1)
+        gather_run(y, (plane * out[0] + band * rows) * out[1], out[0] * out[1], many, bias, c, product, linear, 0, 0,
+                   min(rows, out[0] - band * rows) * out[1])
+
+
+@njit(cache=True)
+def weigh_jobs(total, x, shape, dy, out, c, jobs, layout, tables, inner, linear):
+    """total[t, lane] = what jobs (first, last), each a band of an image, give to the gradient of channels from c on."""
+    (_, channels, height, across), width = shape, lanes(x)
+    _, bands, rows, top, _, step, tall, pitch = layout
+    starts, _, offsets, taps, _ = tables
+    flat, upstream = aligned_zeros(tall * pitch * width, x), aligned_zeros(rows * out[1] * width, x)
+    many = min(width, channels - c)
+    for job in range(jobs[0], jobs[1]):
+        band, plane = job % bands, job // bands * channels + c
+        fill(flat, inner, x, plane * height * across, many, (height, across), band * step + top, tall, pitch)
+        count = min(rows, out[0] - band * rows) * out[1]
+        spread_run(upstream, linear, 0, dy, (plane * out[0] + band * rows) * out[1], out[0] * out[1], many, 0, count)
+        for t in range(0, offsets.size, TAPS):
+            tile = zero_tile(flat, TAPS)
+            for q in range(count):
+                tile = add_lane_products(tile, 1, upstream, q * width, flat, offsets, t, starts[q])
+            store_tile(add_tile(tile, total, t * width), total, t * width)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def convolve(y, x, weight, bias, kernel, geometry):
-    """y[n, c, i, j] = bias[c] + Σ_uv weight[c, u, v] x[n, c, i·s + u·d - p, j·s + v·d - p].
+def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
+    """The formula above; y (N, C, *out), x (N, C, H, W) = shape and weight (C, 1, *kernel), all flat.
 
-    A task owns a band of one plane, or some whole planes.
+    A task owns a few bands.
     """
-    batch, channels, height, width = x.shape
-    out_h, out_w = y.shape[2:]
-    bands = min(out_h, ceil_div(out_h * out_w, BAND))
-    some = max(1, BAND // (out_h * out_w))
-    flat_y, flat_x = y.reshape(y.size), x.reshape(x.size)
-    for task in prange(ceil_div(batch * channels, some) * bands):
-        first, band = task // bands * some, task % bands
-        convolve_band(flat_y, flat_x, (first, min(batch * channels, first + some)), channels, height, width, weight, bias,
-                      (band * out_h // bands, (band + 1) * out_h // bands), out_h, out_w, kernel, geometry)
+    layout = layout_of(out, shape[2:], kernel, geometry, back)
+    tables = tables_of(out, kernel, geometry, back, layout, lanes(y))
+    inner = inner_places(layout[6], shape[3], layout[4], layout[7], lanes(y))
+    linear = inner_places(layout[2], out[1], 0, out[1], lanes(y))
+    jobs = ceil_div(shape[1], lanes(y)) * shape[0] * layout[1]
+    some = max(1, BAND // 2 // (layout[2] * out[1]))
+    by_rows, rows = suits(out, shape[2:], kernel, geometry, back, lanes(y)), layout_of_rows(out, geometry, back)
+    where = vector_places(shape[3], rows, lanes(y))
+    if by_rows:
+        jobs, some = shape[0] * shape[1] * rows[0], max(1, 16 * BAND // (rows[1] * out[1]))
+    for task in prange(ceil_div(jobs, some)):
+        if by_rows:
+            convolve_rows(y, x, shape, out, weight, bias, geometry[4:], back, (task * some, min(jobs, (task + 1) * some)),
+                          rows, where)
+            continue
+        convolve_jobs(y, x, shape, out, weight, bias, (task * some, min(jobs, (task + 1) * some)), layout, tables, inner,
+                      linear)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def weigh_channels(dw, x, dy, kernel, geometry):
-    """dw[c, u, v] = Σ_nij dy[n, c, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p].  A task owns one channel."""
-    out_h, out_w = dy.shape[2:]
-    bands = min(out_h, ceil_div(out_h * out_w, BAND))
-    flat_dy, flat_x = dy.reshape(dy.size), x.reshape(x.size)
-    for c in prange(x.shape[1]):
-        total = np.zeros(ceil_div(kernel[0] * kernel[1], COLS) * COLS + lanes(x), dw.dtype)
-        for band in range(bands):
-            weigh_band(total, c, flat_x, x.shape, flat_dy, (band * out_h // bands, (band + 1) * out_h // bands), out_h, out_w,
-                       kernel, geometry)
-        for t in range(kernel[0] * kernel[1]):
-            dw[c, 0, t // kernel[1], t % kernel[1]] = total[t]
+def weigh(dw, x, shape, dy, out, kernel, geometry):
+    """dw[c, u, v] = Σ_nij dy[n, c, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], all flat.  A task owns a part of a sum."""
+    width, layout = lanes(x), layout_of(out, shape[2:], kernel, geometry, False)
+    tables = tables_of(out, kernel, geometry, False, layout, width)
+    inner = inner_places(layout[6], shape[3], layout[4], layout[7], width)
+    linear = inner_places(layout[2], out[1], 0, out[1], width)
+    jobs, blocks = shape[0] * layout[1], ceil_div(shape[1], width)
+    some = max(1, 4 * BAND // (layout[2] * out[1]))
+    parts = ceil_div(jobs, some)
+    total = np.zeros((blocks, parts, tables[2].size * width), dw.dtype)
+    by_rows, rows = suits(out, shape[2:], kernel, geometry, False, width), layout_of_rows(out, geometry, False)
+    tasks, each, where = blocks * parts, ceil_div(shape[1], 32), vector_places(shape[3], rows, width)
+    if by_rows:
+        tasks = ceil_div(shape[1], each)
+    for task in prange(tasks):
+        if by_rows:
+            weigh_rows(dw, x, shape, dy, out, (task * each, min(shape[1], (task + 1) * each)), geometry[4:], rows, where)
+            continue
+        block, part = task // parts, task % parts
+        weigh_jobs(total[block, part], x, shape, dy, out, block * width, (part * some, min(jobs, (part + 1) * some)), layout,
+                   tables, inner, linear)
+    if not by_rows:
+        add_parts(dw, total, kernel[0] * kernel[1], width)
+
+
+@njit(cache=True)
+def add_parts(dw, total, taps, width):
+    """dw[c, t] = the sum of total[block of c, part, t, lane of c] over all parts."""
+    for c in range(dw.size // taps):
+        sums = total[c // width, :, c % width::width]
+        for t in range(taps):
+            dw[c * taps + t] = 0
+            for part in range(len(sums)):
+                dw[c * taps + t] += sums[part, t]
 
 
 def conv2d(y, x, weight, bias, geometry):
     """As `conv.conv2d`, for weights (C, 1, KH, KW) and as many groups as channels."""
-    convolve(y, x, weight.ravel(), bias, weight.shape[2:], geometry)
+    convolve(y.reshape(-1), x.reshape(-1), x.shape, y.shape[2:], weight.reshape(-1), bias, weight.shape[2:], geometry, False)
 
 
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
-    """As `conv.conv2d_input_grad` at stride 1: with the flipped kernel."""
-    padding = [d * (k - 1) - p for k, p, d in zip(weight.shape[2:], geometry[2:4], geometry[4:])]
-    conv2d(dx, dy, weight[:, :, ::-1, ::-1], bias, (1, 1, *padding, *geometry[4:]))
+    """As `conv.conv2d_input_grad`."""
+    convolve(dx.reshape(-1), dy.reshape(-1), dy.shape, dx.shape[2:], weight.reshape(-1), bias, weight.shape[2:], geometry, True)
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):
     """As `conv.conv2d_weight_grad`."""
-    weigh_channels(dw, x, dy, dw.shape[2:], geometry)
+    weigh(dw.reshape(-1), x.reshape(-1), x.shape, dy.reshape(-1), dy.shape[2:], dw.shape[2:], geometry)

@@ -145,6 +145,18 @@ def zero_run(to, at, count):
 
 
 @njit(cache=True)
+def first_step(array, at, count):
+    """How far the second vector of a long run lies behind the first: from there on each is one line of the cache.
+
+    Where the size of an image is a power of two, all its channels fall on the same few lines of the first-level cache, and
+    drive each other out: a line that two vectors share would be fetched twice.
+    """
+    width = lanes(array)
+    skew = -(array.ctypes.data // array.itemsize + at) % width
+    return skew if skew > 0 and count >= 16 * width else width
+
+
+@njit(cache=True)
 def spread_run(flat, places, at, x, source, plane, channels, first, last):
     """flat[at + places[k] + c] = x[source + c·plane + k] for first ≤ k < last."""
     width = lanes(x)
@@ -153,9 +165,11 @@ def spread_run(flat, places, at, x, source, plane, channels, first, last):
             for c in range(channels):
                 flat[at + places[k] + c] = x[source + c * plane + k]
     else:
-        for k in range(first, last, width):
-            k = min(k, last - width)                                     # the last one may repeat positions
-            spread_columns(flat, places, k, at, x, source + k, plane, channels)
+        k, step = first, first_step(x, source + first, last - first)
+        while k < last:
+            run = min(k, last - width)                                   # the last one may repeat positions
+            spread_columns(flat, places, run, at, x, source + run, plane, channels)
+            k, step = k + step, width
 
 
 @njit(cache=True)
@@ -167,9 +181,11 @@ def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first
             for c in range(channels):
                 y[start + c * plane + k] = bias[channel + c] + flat[at + places[k] + c]
     else:
-        for k in range(first, last, width):
-            k = min(k, last - width)
-            gather_columns(y, start + k, plane, channels, bias, channel, flat, places, k, at)
+        k, step = first, first_step(y, start + first, last - first)
+        while k < last:
+            run = min(k, last - width)
+            gather_columns(y, start + run, plane, channels, bias, channel, flat, places, run, at)
+            k, step = k + step, width
 
 
 @njit(cache=True)

@@ -1,0 +1,152 @@
+"""Depthwise 3x3 convolution at stride 1 of images whose rows are whole vectors: nothing has to be transposed.
+
+A band of rows of a plane is copied with its zeros around it, flat[i, j] = x[top + i, left + j].  A tile is a vector of
+neighbours in each of R rows of results; a vector of the copy serves three of them, under another row of the kernel each:
+
+    tile[r]      =  Σ_uv w[u, v] · flat[i + r·d + u·d, j + v·d …]         loads: 3 (R + 2) for 9 R multiplications
+    sums[u, v]  +=  Σ_r dy[i + r·d, j …] · flat[i + r·d + u·d, j + v·d …]             of the weight gradient, lane by lane
+
+The input gradient is the convolution of dy with the flipped kernel.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numba.extending import intrinsic
+
+from .bands import ceil_div, zero_run
+from .simd import INDEX, Emitter, add_sums, add_tile, lanes, store_rows, store_tile, zero_tile
+
+ROWS = 8              # of a tile
+BAND = 1 << 12        # positions of a band: 16 KiB in float32
+
+
+def window(emit, position, start, pitch, dilation, rows):
+    """{(row, v): vector} of what `rows` + 2 rows of an array hold under the kernel's columns."""
+    return {(m, v): emit.load(position, start, emit.builder.mul(pitch, INDEX(m)), emit.builder.mul(dilation, INDEX(v)))
+            for m in range(rows + 2) for v in range(3)}
+
+
+@intrinsic
+def add_window(typing, tile, w, at, x, start, pitch, dilation):
+    """tile[r] += Σ_uv w[at + 3u + v] · x[start + (r + u)·pitch + v·dilation …]"""
+    def generate(context, builder, signature, values):
+        emit = Emitter(context, builder, signature, values, tile.dtype)
+        total, weight = emit.tile(0), [emit.broadcast(emit.item(1, values[2], t)) for t in range(9)]
+        for (m, v), vector in window(emit, 3, *values[4:], len(total)).items():
+            for r in range(max(0, m - 2), min(m + 1, len(total))):
+                total[r] = emit.multiply_add(weight[3 * (m - r) + v], vector, total[r])
+        return emit.result(total)
+    return tile(tile, w, at, x, start, pitch, dilation), generate
+
+
+@intrinsic(prefer_literal=True)
+def add_window_products(typing, tile, rows, dy, at, step, x, start, pitch, dilation):
+    """tile[3u + v] += Σ_r dy[at + r·step …] · x[start + (r + u)·pitch + v·dilation …], r < rows, lane by lane"""
+    def generate(context, builder, signature, values):
+        emit = Emitter(context, builder, signature, values, tile.dtype)
+        total, count = emit.tile(0), rows.literal_value
+        upstream = [emit.load(2, values[3], builder.mul(values[4], INDEX(r))) for r in range(count)]
+        for (m, v), vector in window(emit, 5, *values[6:], count).items():
+            for r in range(max(0, m - 2), min(m + 1, count)):
+                total[3 * (m - r) + v] = emit.multiply_add(upstream[r], vector, total[3 * (m - r) + v])
+        return emit.result(total)
+    return tile(tile, rows, dy, at, step, x, start, pitch, dilation), generate
+
+
+@njit(cache=True)
+def layout_of_rows(out, geometry, back):
+    """(bands, rows of the longest, top, left, rows that the kernel adds, pitch); `back`: of the input gradient."""
+    _, _, top, left, dilation_h, dilation_w = geometry
+    if back:
+        top, left = 2 * dilation_h - top, 2 * dilation_w - left
+    bands = max(1, out[0] * out[1] // BAND)
+    return bands, ceil_div(out[0], bands), -top, -left, 2 * dilation_h, out[1] + 2 * dilation_w
+
+
+@njit(cache=True)
+def suits(out, size, kernel, geometry, back, width):
+    """Is this the convolution of an image of `size` to `out` for this file?  (Not with more padding than kernel.)"""
+    _, _, _, left, _, pitch = layout_of_rows(out, geometry, back)
+    return (kernel == (3, 3) and geometry[:2] == (1, 1) and out[1] % width == size[1] % width == 0
+            and left <= 0 and size[1] - left <= pitch)
+
+
+@njit(cache=True)
+def vector_places(across, layout, width):
+    """Where flat keeps the vectors of the rows of an image, one after the other."""
+    _, most, _, left, more, pitch = layout
+    places = np.empty((most + more) * across // width, np.int64)
+    for v in range(places.size):
+        places[v] = v * width // across * pitch + v * width % across - left
+    return places
+
+
+@njit(cache=True)
+def fill_rows(flat, places, x, source, size, top, rows, pitch):
+    """flat[i, j] = x[source …][top + i, left + j] for `rows` rows; columns beside the image are 0 already."""
+    width, (height, across) = lanes(x), size
+    upper = min(rows, max(0, -top))
+    lower = max(upper, min(rows, height - top))
+    zero_run(flat, 0, upper * pitch)
+    zero_run(flat, lower * pitch, (rows - lower) * pitch)
+    start = source + top * across
+    for v in range(upper * across // width, lower * across // width):
+        store_tile(add_tile(zero_tile(flat, 1), x, start + v * width), flat, places[v])
+
+
+@njit(cache=True)
+def convolve_rows(y, x, shape, out, weight, bias, dilation, back, jobs, layout, places):
+    """Jobs (first, last), each a band of a plane: y (N, C, *out), x of that shape, weight (C, 3, 3), all flat."""
+    (_, channels, height, across), width, (dh, dw) = shape, lanes(y), dilation
+    bands, most, top, _, more, pitch = layout
+    flat, w, shift = np.zeros((most + more) * pitch, y.dtype), np.empty(9, y.dtype), np.empty(ROWS, y.dtype)
+    here = np.zeros(1, np.int64)
+    for job in range(jobs[0], jobs[1]):
+        plane, band = job // bands, job % bands
+        begin, end = band * out[0] // bands, (band + 1) * out[0] // bands
+        fill_rows(flat, places, x, plane * height * across, (height, across), begin + top, end - begin + more, pitch)
+        c, to = plane % channels, (plane * out[0] + begin) * out[1]
+        for t in range(9):
+            w[t] = weight[9 * c + (8 - t if back else t)]
+        shift[:] = bias[c]
+        for phase in range(dh):                                          # rows of a tile are dh rows from each other
+            i = phase
+            while i < end - begin:
+                whole = i + (ROWS - 1) * dh < end - begin
+                for j in range(0, out[1], width):
+                    if whole:
+                        tile = add_window(zero_tile(flat, ROWS), w, 0, flat, i * pitch + j, dh * pitch, dw)
+                        store_rows(tile, ROWS, y, to + i * out[1] + j, dh * out[1], here, 0, shift, 0, ROWS)
+                    else:
+                        row = add_window(zero_tile(flat, 1), w, 0, flat, i * pitch + j, dh * pitch, dw)
+                        store_rows(row, 1, y, to + i * out[1] + j, 0, here, 0, shift, 0, 1)
+                i += ROWS * dh if whole else dh
+
+
+@njit(cache=True)
+def weigh_rows(grad, x, shape, dy, out, some, dilation, layout, places):
+    """grad (C, 3, 3) of channels (first, last); all arrays flat."""
+    (batch, channels, height, across), width, (dh, dw) = shape, lanes(x), dilation
+    bands, most, top, _, more, pitch = layout
+    flat, total = np.zeros((most + more) * pitch, x.dtype), np.empty(9 + width, x.dtype)
+    for c in range(some[0], some[1]):
+        total[:] = 0
+        for job in range(batch * bands):
+            plane, band = job // bands * channels + c, job % bands
+            begin, end = band * out[0] // bands, (band + 1) * out[0] // bands
+            fill_rows(flat, places, x, plane * height * across, (height, across), begin + top, end - begin + more, pitch)
+            of, tile = (plane * out[0] + begin) * out[1], zero_tile(flat, 9)
+            for phase in range(dh):
+                i = phase
+                while i < end - begin:
+                    whole = i + (ROWS - 1) * dh < end - begin
+                    for j in range(0, out[1], width):
+                        at, start = of + i * out[1] + j, i * pitch + j
+                        if whole:
+                            tile = add_window_products(tile, ROWS, dy, at, dh * out[1], flat, start, dh * pitch, dw)
+                        else:
+                            tile = add_window_products(tile, 1, dy, at, 0, flat, start, dh * pitch, dw)
+                    i += ROWS * dh if whole else dh
+            add_sums(tile, total, 0)
+        grad[9 * c:9 * c + 9] = total[:9]
