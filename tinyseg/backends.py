@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .kernels import conv, conv_depthwise, conv_direct, simd, winograd
+from .kernels import conv, conv_depthwise, conv_direct, product, simd, winograd
 
 
 class Work(NamedTuple):
@@ -62,6 +62,14 @@ def fills_a_vector(work: Work) -> bool:
     return work.grid[0] * work.grid[1] >= lanes(work)
 
 
+def is_product(work: Work) -> bool:
+    """Taps that share no pixel, strides that reach all of the image, and vectors of positions in the smaller one."""
+    outputs, channels, *kernel = work.weight
+    stride, padding, (height, width) = work.geometry[:2], work.geometry[2:4], work.output[2:]
+    return (channels == work.image[1] and padding == (0, 0) and height * width >= lanes(work)
+            and all(k <= s and size <= out * s for k, s, size, out in zip(kernel, stride, work.image[2:], work.output[2:])))
+
+
 def is_dense_3x3(work: Work) -> bool:
     """Every input channel with every output channel, and enough of both, at stride 1, in float32.
 
@@ -98,6 +106,9 @@ CONV2D = (
     Algorithm("winograd2", winograd.f2, lambda work: is_dense_3x3(work) and pays_2(work),
               "3x3, stride 1, dilation 4 at most, float32, channels fill a vector",
               "less than half of the multiplications, and errors as small"),
+    Algorithm("product", product, lambda work: simd.COMPILED and is_product(work),
+              "1x1, or kernels no larger than the stride; no padding, no groups, images that fill a vector",
+              "no pixel is under two taps: a matrix product of the image as it lies in memory, or of its pixels in another order"),
     Algorithm("direct", conv_direct, lambda work: simd.COMPILED and fills_a_vector(work),
               "images that fill a vector", "register tiles: no columns in memory, any stride, dilation and groups"),
     Algorithm("im2col", conv, lambda work: True,
