@@ -22,6 +22,7 @@ from numba import get_num_threads, njit, prange
 
 from .bands import bands_of, ceil_div, fill, places_of
 from .simd import REGISTERS, add_products, add_tile, copy_run, lanes, store_rows, store_tile, zero_tile
+from .simd_pairs import store_zipped, unzip
 from .simd_squares import spread_columns
 
 ROWS, COLS = (6, 4) if REGISTERS == 32 else (4, 3)
@@ -54,14 +55,59 @@ def pack(packed, pitch, weight, start, rows, depth, row_step, step):
 
 
 @njit(cache=True)
-def multiply(out, at, out_pitch, places, bias, first, rows, packed, pitch, flat, origin, step, positions, vectors, depth):
-    """out[at + r·out_pitch + places[v] …] = bias[first + r] + Σ_k packed[k, r] · flat[origin + k·step + positions[v] …]"""
+def multiply(out, at, out_pitch, places, bias, first, rows, packed, pitch, flat, origin, step, positions, vectors, depth, zipped):
+    """out[at + r·out_pitch + places[v] …] = bias[first + r] + Σ_k packed[k, r] · flat[origin + k·step + positions[v] …]
+
+    `zipped`: where two rows r make one of the image, its (height of a kernel, values of a plane, of a row); else zeros.
+    """
     for v in range(0, vectors, COLS):
         for r in range(0, rows, ROWS):
-            tile = zero_tile(flat, TILE)
+            tile, count = zero_tile(flat, TILE), min(ROWS, rows - r)
             for k in range(depth):
                 tile = add_products(tile, ROWS, packed, k * pitch + r, flat, positions, v, origin + k * step)
-            store_rows(tile, ROWS, out, at + r * out_pitch, out_pitch, places, v, bias, first + r, min(ROWS, rows - r))
+            if zipped[0] > 0:
+                store_zipped(tile, ROWS, out, at, zipped[0], zipped[1], zipped[2], places, v, bias, first + r, count)
+            else:
+                store_rows(tile, ROWS, out, at + r * out_pitch, out_pitch, places, v, bias, first + r, count)
+
+
+# At strides -----------------------------------------------------------------------------------------------------------
+
+@njit(cache=True)
+def zips(kernel, stride, out_w, width):
+    """Do a vector's positions and their neighbours at stride 2 fill two vectors of the image, each in one row?"""
+    return kernel == stride and kernel[1] == 2 and (out_w >= width or 2 * out_w == width)
+
+
+@njit(cache=True)
+def halves_of(images, rows, out_w, image, pitch, width):
+    """Where the two vectors of the image begin for each vector of positions, as `places_of` orders these."""
+    by_rows = out_w >= width
+    positions, _, count = places_of(images, rows, out_w, out_w, rows * out_w, 0, width, by_rows)
+    halves = np.empty(2 * positions.size, np.int64)
+    for v in range(positions.size):
+        n, i, j = positions[v] // (rows * out_w), positions[v] // out_w % rows, positions[v] % out_w
+        halves[2 * v] = n * image + i * pitch + 2 * j
+        halves[2 * v + 1] = halves[2 * v] + (width if by_rows else pitch)
+    return positions, halves, count
+
+
+@njit(cache=True)
+def gather(columns, x, shape, images, rows, out_w, kernel, stride):
+    """columns[(c, u, v), (n, i, j)] = x[n, c, i·s + u, j·s + v] for images and rows i (first, last)."""
+    channels, height, width = shape[1:]
+    many, tall = images[1] - images[0], rows[1] - rows[0]
+    if not zips(kernel, stride, out_w, lanes(x)):
+        fill(columns, x, shape, images, (0, channels), rows, out_w, kernel, (stride[0], stride[1], 0, 0, 1, 1), False)
+        return
+    positions, halves, vectors = halves_of(many, tall, out_w, channels * height * width, stride[0] * width, lanes(x))
+    row = many * tall * out_w
+    for pair in range(channels * kernel[0]):
+        start = (images[0] * channels * height + pair // kernel[0] * height + rows[0] * stride[0] + pair % kernel[0]) * width
+        to = 2 * pair * row
+        for v in range(vectors):
+            unzip(columns, to + positions[v], columns, to + row + positions[v], x, start + halves[2 * v],
+                  start + halves[2 * v + 1])
 
 
 @njit(cache=True)
@@ -108,9 +154,10 @@ def compute(y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, ro
     units, all_cuts = ceil_div(rows, unit), ceil_div(x_shape[0], many) * bands
     most, longest = ceil_div(units, parts) * unit, many * ceil_div(out_h, bands) * out_w
     pitch = (ceil_div(most, lanes(y)) | 1) * lanes(y)            # an odd number of vectors: not all in the same cache sets
+    zipped = (kernel[0], y_shape[2] * y_shape[3], y_shape[3]) if spreads and zips(kernel, stride, out_w, lanes(y)) else (0, 0, 0)
     packed, packed_part = np.empty(depth * pitch + ROWS, y.dtype), -1
     columns = np.empty(depth * longest if gathers else 0, y.dtype)
-    product = np.empty(most * longest if spreads else 0, y.dtype)
+    product = np.empty(most * longest if spreads and zipped[0] == 0 else 0, y.dtype)
     line = np.empty(longest * stride[1] if spreads else 0, y.dtype)
     for task in range(first, last):
         part, cut = task // all_cuts, task % all_cuts
@@ -124,16 +171,20 @@ def compute(y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, ro
         count = (images[1] - images[0]) * plane
         flat, origin, from_channel, from_image = x, n * x_shape[1] * area + i[0] * out_w, area, x_shape[1] * area
         if gathers:
-            fill(columns, x, x_shape, images, (0, x_shape[1]), i, out_w, kernel, (stride[0], stride[1], 0, 0, 1, 1), False)
+            gather(columns, x, x_shape, images, i, out_w, kernel, stride)
             flat, origin, from_channel, from_image = columns, 0, count, plane
         out, at, to_channel, to_image = y, (n * rows + r0) * area + i[0] * out_w, area, rows * area
         if spreads:
             out, at, to_channel, to_image = product, 0, count, plane
-        positions, places, vectors = places_of(images[1] - images[0], i[1] - i[0], out_w, 0, from_image, to_image, lanes(y),
-                                               False)
+        positions, places, vectors = places_of(images[1] - images[0], i[1] - i[0], out_w, out_w, from_image, to_image, lanes(y),
+                                               zipped[0] > 0 and out_w >= lanes(y))
+        if zipped[0] > 0:
+            _, places, vectors = halves_of(images[1] - images[0], i[1] - i[0], out_w, y_shape[1] * zipped[1],
+                                           stride[0] * zipped[2], lanes(y))
+            out, at = y, n * y_shape[1] * zipped[1] + i[0] * stride[0] * zipped[2]
         multiply(out, at, to_channel, places, bias, r0, r1 - r0, packed, pitch, flat, origin, from_channel, positions, vectors,
-                 depth)
-        if spreads:
+                 depth, zipped)
+        if spreads and zipped[0] == 0:
             spread(y, y_shape, product, line, bias, (r0 // taps, r1 // taps), images, i, out_w, kernel, stride)
 
 
