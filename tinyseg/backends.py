@@ -62,10 +62,15 @@ def fills_a_vector(work: Work) -> bool:
     return work.grid[0] * work.grid[1] >= lanes(work)
 
 
+WEIGHED = 2
+
+
 def is_product(work: Work) -> bool:
     """Taps that share no pixel, strides that reach all of the image, and vectors of positions in the smaller one."""
     outputs, channels, *kernel = work.weight
     stride, padding, (height, width) = work.geometry[:2], work.geometry[2:4], work.output[2:]
+    if work.task == "conv2d_weight_grad" and min(outputs, channels * kernel[0] * kernel[1]) < WEIGHED * lanes(work):
+        return False
     return (channels == work.image[1] and padding == (0, 0) and height * width >= lanes(work)
             and all(k <= s and size <= out * s for k, s, size, out in zip(kernel, stride, work.image[2:], work.output[2:])))
 

@@ -20,38 +20,15 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from .bands import bands_of, ceil_div, fill, places_of
-from .simd import REGISTERS, add_products, add_tile, copy_run, lanes, store_rows, store_tile, zero_tile
-from .simd_pairs import store_zipped, unzip
-from .simd_squares import spread_columns
+from .bands import bands_of, ceil_div, places_of
+from .product_columns import gather, halves_of, pack, spread, zips
+from .product_weights import conv2d_weight_grad
+from .simd import REGISTERS, add_products, lanes, store_rows, zero_tile
+from .simd_pairs import store_zipped
 
 ROWS, COLS = (6, 4) if REGISTERS == 32 else (4, 3)
 TILE = ROWS * COLS
 CACHED = 1 << 16           # values of each of the arrays that a task works on: together they stay in the second-level cache
-
-
-@njit(cache=True)
-def pack(packed, pitch, weight, start, rows, depth, row_step, step):
-    """packed[k·pitch + r] = weight[start + r·row_step + k·step] for r < rows, k < depth; one of the steps is 1.
-
-    By whole vectors: at row_step 1 as they are, else transposed in squares.
-    """
-    width = lanes(packed)
-    places = np.arange(width) * pitch
-    for r in range(0, rows, width):
-        wide, k = min(width, rows - r), 0
-        if step == 1 and depth >= width:
-            while k < depth:
-                k = min(k, depth - width)
-                spread_columns(packed, places, 0, k * pitch + r, weight, start + r * row_step + k, row_step, wide)
-                k += width
-        elif row_step == 1 and wide == width:
-            for k in range(depth):
-                store_tile(add_tile(zero_tile(packed, 1), weight, start + r + k * step), packed, k * pitch + r)
-        else:
-            for k in range(depth):
-                for i in range(wide):
-                    packed[k * pitch + r + i] = weight[start + (r + i) * row_step + k * step]
 
 
 @njit(cache=True)
@@ -69,80 +46,6 @@ def multiply(out, at, out_pitch, places, bias, first, rows, packed, pitch, flat,
                 store_zipped(tile, ROWS, out, at, zipped[0], zipped[1], zipped[2], places, v, bias, first + r, count)
             else:
                 store_rows(tile, ROWS, out, at + r * out_pitch, out_pitch, places, v, bias, first + r, count)
-
-
-# At strides -----------------------------------------------------------------------------------------------------------
-
-@njit(cache=True)
-def zips(kernel, stride, out_w, width):
-    """Do a vector's positions and their neighbours at stride 2 fill two vectors of the image, each in one row?"""
-    return kernel == stride and kernel[1] == 2 and (out_w >= width or 2 * out_w == width)
-
-
-@njit(cache=True)
-def halves_of(images, rows, out_w, image, pitch, width):
-    """Where the two vectors of the image begin for each vector of positions, as `places_of` orders these."""
-    by_rows = out_w >= width
-    positions, _, count = places_of(images, rows, out_w, out_w, rows * out_w, 0, width, by_rows)
-    halves = np.empty(2 * positions.size, np.int64)
-    for v in range(positions.size):
-        n, i, j = positions[v] // (rows * out_w), positions[v] // out_w % rows, positions[v] % out_w
-        halves[2 * v] = n * image + i * pitch + 2 * j
-        halves[2 * v + 1] = halves[2 * v] + (width if by_rows else pitch)
-    return positions, halves, count
-
-
-@njit(cache=True)
-def gather(columns, x, shape, images, rows, out_w, kernel, stride):
-    """columns[(c, u, v), (n, i, j)] = x[n, c, i·s + u, j·s + v] for images and rows i (first, last)."""
-    channels, height, width = shape[1:]
-    many, tall = images[1] - images[0], rows[1] - rows[0]
-    if not zips(kernel, stride, out_w, lanes(x)):
-        fill(columns, x, shape, images, (0, channels), rows, out_w, kernel, (stride[0], stride[1], 0, 0, 1, 1), False)
-        return
-    positions, halves, vectors = halves_of(many, tall, out_w, channels * height * width, stride[0] * width, lanes(x))
-    row = many * tall * out_w
-    for pair in range(channels * kernel[0]):
-        start = (images[0] * channels * height + pair // kernel[0] * height + rows[0] * stride[0] + pair % kernel[0]) * width
-        to = 2 * pair * row
-        for v in range(vectors):
-            unzip(columns, to + positions[v], columns, to + row + positions[v], x, start + halves[2 * v],
-                  start + halves[2 * v + 1])
-
-
-@njit(cache=True)
-def put(to, step, values, otherwise, count):
-    """to[p·step] = values[p] for p < count, or `otherwise` where there are no values."""
-    if values.size == 0:
-        for p in range(count):
-            to[p * step] = otherwise
-    elif step == 2:                                              # known to the compiler, it becomes vector instructions
-        for p in range(count):
-            to[2 * p] = values[p]
-    else:
-        for p in range(count):
-            to[p * step] = values[p]
-
-
-@njit(cache=True)
-def spread(y, shape, product, line, bias, channels, images, rows, out_w, kernel, stride):
-    """y[n, c, i·s + u, j·s + v] = product[(c, u, v), (n, i, j)] for channels, images, rows i (first, last); else bias.
-
-    `line` has room for a row of y at every i of these images.
-    """
-    height, width = shape[2], shape[3]
-    tall, taps = rows[1] - rows[0], kernel[0] * kernel[1]
-    length = (images[1] - images[0]) * tall * out_w
-    for c in range(channels[0], channels[1]):
-        for u in range(stride[0]):
-            for v in range(stride[1]):
-                k = (c - channels[0]) * taps + u * kernel[1] + v
-                under_tap = u < kernel[0] and v < kernel[1]
-                put(line[v:], stride[1], product[k * length:] if under_tap else product[:0], bias[c * taps], length)
-            for n in range(images[0], images[1]):
-                for h in range(rows[0] * stride[0] + u, min(height, rows[1] * stride[0]), stride[0]):
-                    row = (n - images[0]) * tall + h // stride[0] - rows[0]
-                    copy_run(y, ((n * shape[1] + c) * height + h) * width, line, row * out_w * stride[1], width)
 
 
 @njit(cache=True)
@@ -163,7 +66,7 @@ def compute(y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, ro
         part, cut = task // all_cuts, task % all_cuts
         r0, r1 = part * units // parts * unit, min(rows, (part + 1) * units // parts * unit)
         if part != packed_part:
-            pack(packed, pitch, weight, r0 * row_step, r1 - r0, depth, row_step, step)
+            pack(packed, 0, pitch, weight, r0 * row_step, r1 - r0, depth, row_step, step)
             packed_part = part
         n, band = cut // bands * many, cut % bands
         images, i = (n, min(x_shape[0], n + many)), (band * out_h // bands, (band + 1) * out_h // bands)
@@ -171,7 +74,7 @@ def compute(y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, ro
         count = (images[1] - images[0]) * plane
         flat, origin, from_channel, from_image = x, n * x_shape[1] * area + i[0] * out_w, area, x_shape[1] * area
         if gathers:
-            gather(columns, x, x_shape, images, i, out_w, kernel, stride)
+            gather(columns, x, x_shape, images, (0, x_shape[1]), i, out_w, kernel, stride)
             flat, origin, from_channel, from_image = columns, 0, count, plane
         out, at, to_channel, to_image = y, (n * rows + r0) * area + i[0] * out_w, area, rows * area
         if spreads:
@@ -218,6 +121,3 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
     kernel, stride, rows = weight.shape[2:], geometry[:2], weight[0].size
     run(dx, dy, weight.ravel(), np.repeat(bias, kernel[0] * kernel[1]), kernel, stride, dy.shape[2:], rows, 1, rows,
         stride != (1, 1), get_num_threads())
-
-
-from .conv_direct import conv2d_weight_grad
