@@ -2,11 +2,11 @@
 
     dw[o, k]  =  Σ_p dy[o, p] · columns[k, p]
 
-Vectors run over k, of which a *panel* has COLS: the columns are transposed first, by whole squares, xs[p, k], and a tile of ROWS
-outputs adds dy[o, p] · xs[p, …] position by position, reading dy where it lies.  No lanes are to be added up, so it does not
-matter how few the positions are; but it takes enough outputs for transposing the columns to be worth it.
+Vectors run over k, of which a *panel* has COLS.  Its columns are transposed first, by whole squares, to xs[p, k]; then a tile
+of ROWS outputs adds dy[o, p] · xs[p, …], position by position, reading dy where it lies.  No lanes are to be added up, so it
+does not matter how few the positions are; but it takes some outputs for transposing the columns to be worth it.
 
-A task owns a panel, and adds up a fixed part of the positions for it, whoever computes it: the same bits at any number of threads.
+A task owns a panel, and adds up a part of the positions for it, which is fixed: the same bits at any number of threads.
 """
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ POSITIONS = 128            # whose columns are transposed at a time, to stay in 
 TASKS = 8                  # at least, where there is enough to do; fixed, since the order of sums depends on it
 
 
+def pays(outputs, depth, width):
+    """Are there whole tiles of vectors of that width, and outputs enough for transposing the columns to cost little?"""
+    return outputs >= max(ROWS, 2 * width) and depth >= COLS * width
+
+
 @njit(cache=True)
 def add_positions(total, at, dy, start, image, area, outputs, xs, images, count, seen):
     """total[at + (block, r, k)] = Σ_p dy[start + n·image + o·area + i] · xs[p, k], p = (n, i), i < count.  `seen`: += it.
@@ -34,7 +39,8 @@ def add_positions(total, at, dy, start, image, area, outputs, xs, images, count,
         tile, o = zero_tile(xs, TILE), min(block * ROWS, outputs - ROWS)
         for n in range(images):
             for i in range(count):
-                tile = add_outer(tile, ROWS, dy, start + n * image + o * area + i, area, xs, (n * count + i) * panel, lanes(xs))
+                tile = add_outer(tile, ROWS, dy, start + n * image + o * area + i, area, xs, (n * count + i) * panel,
+                                 lanes(xs))
         to = at + block * ROWS * panel
         if seen:
             tile = add_tile(tile, total, to)
@@ -43,7 +49,7 @@ def add_positions(total, at, dy, start, image, area, outputs, xs, images, count,
 
 @njit(cache=True)
 def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, first, last):
-    """total[at …] = what cuts first ≤ cut < last give to a panel that begins with k; `cuts`: images of each, and their bands."""
+    """total[at …] = what cuts first ≤ cut < last give to the panel that begins with k; `cuts`: as `bands_of` says."""
     (many, bands), (outputs, out_h, out_w), panel, taps = cuts, dy_shape[1:], COLS * lanes(x), kernel[0] * kernel[1]
     area, longest = out_h * out_w, many * ceil_div(out_h, bands) * out_w
     channels = (k // taps, ceil_div(k + panel, taps))
@@ -52,22 +58,23 @@ def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, firs
     xs = np.empty(longest * panel, x.dtype)
     for cut in range(first, last):
         n, band = cut // bands * many, cut % bands
-        images, i = (n, min(x_shape[0], n + many)), (band * out_h // bands, (band + 1) * out_h // bands)
-        plane = (i[1] - i[0]) * out_w
+        images, (i0, i1) = min(x_shape[0] - n, many), (band * out_h // bands, (band + 1) * out_h // bands)
+        plane = (i1 - i0) * out_w
         if gathers:
-            gather(columns, x, x_shape, images, channels, i, out_w, kernel, stride)
-            start, row = (k - channels[0] * taps) * (images[1] - images[0]) * plane, (images[1] - images[0]) * plane
-            pack(xs, 0, panel, columns, start, panel, row, row, 1)
+            gather(columns, x, x_shape, (n, n + images), channels, (i0, i1), out_w, kernel, stride)
+            row = images * plane
+            pack(xs, 0, panel, columns, (k - channels[0] * taps) * row, panel, row, row, 1)
         else:
-            for m in range(images[1] - images[0]):
-                pack(xs, m * plane * panel, panel, x, ((n + m) * x_shape[1] + k) * area + i[0] * out_w, panel, plane, area, 1)
-        add_positions(total, at, dy, n * outputs * area + i[0] * out_w, outputs * area, area, outputs, xs,
-                      images[1] - images[0], plane, cut > first)
+            for m in range(images):
+                start = ((n + m) * x_shape[1] + k) * area + i0 * out_w
+                pack(xs, m * plane * panel, panel, x, start, panel, plane, area, 1)
+        start = n * outputs * area + i0 * out_w
+        add_positions(total, at, dy, start, outputs * area, area, outputs, xs, images, plane, cut > first)
 
 
 @njit(cache=True)
 def collect(dw, outputs, depth, p, total, at, sums, step):
-    """dw[o, k] = the `sums` sums, `step` apart, that begin at total[at …], for all o and those k that panels before have not."""
+    """dw[o, k] = total[at …] and `sums` - 1 more, `step` apart, for all o and for those k that no panel before p has."""
     panel = COLS * lanes(total)
     begin = min(p * panel, depth - panel)
     for o in range(outputs):
@@ -100,8 +107,3 @@ def weigh(dw, x, dy, kernel, stride):
     if sums > 1:
         for p in range(panels):
             collect(flat_dw, outputs, depth, p, total, p * size, sums, panels * size)
-
-
-def conv2d_weight_grad(dw, x, dy, geometry):
-    """As `conv.conv2d_weight_grad`."""
-    weigh(dw, x, dy, dw.shape[2:], geometry[:2])
