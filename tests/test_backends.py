@@ -33,6 +33,20 @@ def test_dense_3x3_convolutions_are_winograds_where_that_is_less_work():
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
+def test_taps_that_share_no_pixel_are_a_product():
+    def chosen(kernel, stride, padding=0, channels=64, size=32, out=None, task="conv2d"):
+        out = out or size // stride
+        shapes = dict(image=(1, channels, size, size), weight=(64, channels, kernel, kernel), output=(1, 64, out, out))
+        return backends.conv2d.algorithm(work(task=task, geometry=(stride, stride, padding, padding, 1, 1), **shapes)).name
+
+    assert chosen(1, 1) == chosen(1, 2) == chosen(2, 2) == chosen(2, 2, task="conv2d_input_grad") == "product"
+    assert chosen(2, 2, size=33, out=16) == "direct"                            # the last row is under no tap, and not reached
+    assert chosen(3, 2, padding=1) == chosen(1, 1, padding=1, out=34) == "direct"
+    assert chosen(1, 1, size=2) == "im2col"
+    assert chosen(1, 1, channels=8, task="conv2d_weight_grad") == "direct"      # too few for vectors
+
+
+@pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
 def test_accurate_loses_no_digit():
     with ts.backends.conv2d("accurate"):
         assert backends.conv2d.algorithm(deep()).name == "winograd2"

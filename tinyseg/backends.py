@@ -10,11 +10,12 @@ conv2d_weight_grad.  Transposed convolution is made of the same three.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .kernels import conv, conv_depthwise, conv_direct, simd, winograd
+from .kernels import conv, conv_depthwise, conv_direct, product, product_weights, simd, winograd
 
 
 class Work(NamedTuple):
@@ -58,6 +59,15 @@ def fills_a_vector(work: Work) -> bool:
     return work.grid[0] * work.grid[1] >= lanes(work)
 
 
+def is_product(work: Work) -> bool:
+    """No pixel under two taps, strides that reach all of the image, vectors of positions in the smaller one of the two."""
+    outputs, channels, *kernel = work.weight
+    stride, image, output = work.geometry[:2], work.image[2:], work.output[2:]
+    return (simd.COMPILED and channels == work.image[1] and work.geometry[2:4] == (0, 0) and math.prod(output) >= lanes(work)
+            and all(k <= s and size <= out * s for k, s, size, out in zip(kernel, stride, image, output))
+            and (work.task != "conv2d_weight_grad" or product_weights.pays(outputs, channels * math.prod(kernel), lanes(work))))
+
+
 def is_dense_3x3(work: Work) -> bool:
     """Every input channel with every output channel, and enough of both, at stride 1, in float32.
 
@@ -94,6 +104,9 @@ CONV2D = (
     Algorithm("winograd2", winograd.f2, lambda work: is_dense_3x3(work) and pays_2(work),
               "3x3, stride 1, dilation 4 at most, float32, channels fill a vector",
               "less than half of the multiplications, and errors as small"),
+    Algorithm("product", product, is_product,
+              "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: channels fill two vectors)",
+              "no pixel is under two taps: a matrix product of the image as it lies in memory, or with its pixels sorted"),
     Algorithm("direct", conv_direct, lambda work: simd.COMPILED and fills_a_vector(work),
               "images that fill a vector", "register tiles: no columns in memory, any stride, dilation and groups"),
     Algorithm("im2col", conv, lambda work: True,

@@ -32,12 +32,30 @@ def draw(rng, dtype):
     batch = int(rng.integers(1, 5))
     out = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, stride, padding, dilation))
     shapes = (batch, groups * channels, *size), (groups * outputs, channels, *kernel), (batch, groups * outputs, *out)
+    return calls_of(rng, dtype, shapes, (*stride, *padding, *dilation))
+
+
+def draw_product(rng, dtype):
+    """The same, with taps that share no pixel: tiny images and large ones, channels that fill no vector and several."""
+    stride = ((1, 1), (2, 2), tuple(int(v) for v in rng.integers(1, 4, 2)))[rng.integers(3)]
+    kernel = stride if rng.random() < 0.5 else tuple(int(rng.integers(1, s + 1)) for s in stride)
+    channels, outputs = (int(rng.choice([1, 2, 3, 12, 16, 17, 33, 40, 64])) for _ in "co")
+    out = tuple(int(v) for v in rng.choice([1, 2, 3, 4, 7, 8, 16, 24, 37, 64], 2))
+    size = tuple((n - 1) * s + int(rng.integers(k, s + 1)) for n, k, s in zip(out, kernel, stride))
+    batch = int(rng.integers(0, 5))
+    shapes = (batch, channels, *size), (outputs, channels, *kernel), (batch, outputs, *out)
+    return calls_of(rng, dtype, shapes, (*stride, 0, 0, 1, 1))
+
+
+def calls_of(rng, dtype, shapes, geometry):
     x, w, dy = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
     b, c = rng.standard_normal(len(w)).astype(dtype), rng.standard_normal(x.shape[1]).astype(dtype)
-    geometry = (*stride, *padding, *dilation)
     calls = {"conv2d": (dy.shape, (x, w, b, geometry)), "conv2d_input_grad": (x.shape, (dy, w, c, geometry)),
              "conv2d_weight_grad": (w.shape, (x, dy, geometry))}
     return {task: (*call, backends.Work(task, *shapes, geometry, x.itemsize)) for task, call in calls.items()}
+
+
+DRAWN = {"depthwise": draw, "direct": draw, "product": draw_product}
 
 
 def between_guards(shape, dtype):
@@ -47,19 +65,19 @@ def between_guards(shape, dtype):
     return memory[128:128 + size].reshape(shape), memory
 
 
-@pytest.mark.parametrize("algorithm", [a for a in FAST if a.name in ("depthwise", "direct")], ids=lambda a: a.name)
+@pytest.mark.parametrize("algorithm", [a for a in FAST if a.name in DRAWN], ids=lambda a: a.name)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_equals_the_readable_one(algorithm, dtype):
     rng = np.random.default_rng(0)
     compared = dict.fromkeys(["conv2d", "conv2d_input_grad", "conv2d_weight_grad"], 0)
     for _ in range(150):
-        for task, (shape, arguments, work) in draw(rng, dtype).items():
+        for task, (shape, arguments, work) in DRAWN[algorithm.name](rng, dtype).items():
             if algorithm.fits(work):
                 result, memory = between_guards(shape, dtype)
                 getattr(algorithm.kernels, task)(result, *arguments)
                 expected = np.empty(shape, dtype)
                 getattr(conv, task)(expected, *arguments)
-                atol = TOLERANCE[dtype] * abs(expected).max()
+                atol = TOLERANCE[dtype] * abs(expected).max(initial=1)
                 np.testing.assert_allclose(result, expected, rtol=0, atol=atol, err_msg=str(work))
                 assert np.isnan(memory[:128]).all() and np.isnan(memory[-128:]).all(), work
                 compared[task] += 1
@@ -72,11 +90,13 @@ def test_the_same_bits_with_one_and_two_threads(algorithm):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("Numba has one thread here")
     rng = np.random.default_rng(0)
-    groups, channels, outputs = (30, 1, 1) if algorithm.name == "depthwise" else (1, 24, 20)
-    x, w = rng.standard_normal((3, groups * channels, 50, 48)), rng.standard_normal((groups * outputs, channels, 3, 3))
-    dy = rng.standard_normal((3, groups * outputs, 50, 48))
+    groups, channels, outputs = {"depthwise": (30, 1, 1), "product": (1, 70, 40)}.get(algorithm.name, (1, 24, 20))
+    kernel, stride, padding = (2, 2, 0) if algorithm.name == "product" else (3, 1, 1)
+    x = rng.standard_normal((3, groups * channels, 50, 48))
+    w = rng.standard_normal((groups * outputs, channels, kernel, kernel))
+    dy = rng.standard_normal((3, groups * outputs, 50 // stride, 48 // stride))
     x, w, dy = (a.astype(np.float32) for a in (x, w, dy))
-    geometry = (1, 1, 1, 1, 1, 1)
+    geometry = (stride, stride, padding, padding, 1, 1)
     results = []
     for threads in (1, 2):
         numba.set_num_threads(threads)

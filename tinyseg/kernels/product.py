@@ -1,0 +1,133 @@
+"""Convolutions whose taps share no pixel: 1x1, or a kernel no larger than the stride, without padding.  Plain matrix products.
+
+Each pixel of the image is under one tap k = (c, u, v) at most, so its pixels are a matrix in another order, nothing twice:
+
+    columns[k, p]  =  x[n, c, i·s + u, j·s + v]                               p = (n, i, j),   u, v < K ≤ s
+    y[n, o, i, j]  =  bias[o] + Σ_k weight[o, k] · columns[k, p]
+    dx[n, c, i·s + u, j·s + v]  =  bias[c] + Σ_o weight[o, k] · dy[n, o, i, j]          (bias[c] alone under no tap)
+
+At stride 1 nothing is moved: row k is channel k of the image itself, `step` behind the one before.  At others the columns of
+some positions are gathered first; and dx is computed as columns, which are zipped as they leave the registers where K = s = 2,
+else spread afterwards (`product_columns.py`).  In all of these a task computes, for some rows r and the vectors v of some
+positions, on tiles of ROWS x COLS,
+
+    out[r, places[v] + l]  =  bias[r] + Σ_k packed[k, r] · flat[k·step + positions[v] + l],         l < lanes
+
+where `packed` has the weights in the order of multiplication.  A tile of positions meets all rows before the next does, so
+that what it reads of the image is in the first cache from then on, whatever stands between its channels in memory.
+
+Sums run over k in order, however the work is divided: the same bits at any number of threads.  The weight gradient is in
+`product_weights.py`.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from .bands import bands_of, ceil_div, places_of
+from .product_columns import gather, halves_of, pack, spread, zips
+from .product_weights import weigh
+from .simd import REGISTERS, add_products, lanes, store_rows, zero_tile
+from .simd_pairs import store_zipped
+
+ROWS, COLS = (6, 4) if REGISTERS == 32 else (4, 3)         # an even number of rows, since two may be zipped
+TILE = ROWS * COLS
+CACHED = 1 << 16           # values of each of the arrays that a task works on: together they stay in the second-level cache
+
+
+@njit(cache=True)
+def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start, step, positions, vectors, depth, zipped):
+    """out[at + r·pitch + places[v] …] = bias[first + r] + Σ_k packed[k·row + r] · flat[start + k·step + positions[v] …]
+
+    `zipped`: (height of a kernel, values of a plane of the image, of a row) if places are the halves of pairs of rows, else 0.
+    """
+    for v in range(0, vectors, COLS):
+        for r in range(0, rows, ROWS):
+            tile, count = zero_tile(flat, TILE), min(ROWS, rows - r)
+            for k in range(depth):
+                tile = add_products(tile, ROWS, packed, k * row + r, flat, positions, v, start + k * step)
+            if zipped[0] > 0:
+                store_zipped(tile, ROWS, out, at, zipped[0], zipped[1], zipped[2], places, v, bias, first + r, count)
+            else:
+                store_rows(tile, ROWS, out, at + r * pitch, pitch, places, v, bias, first + r, count)
+
+
+@njit(cache=True)
+def compute(y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, row_step, step, spreads, cuts, parts, tasks):
+    """Tasks (first, last), each a part of the rows for some positions: rows of some images, as `bands_of` cuts them."""
+    (out_h, out_w), (many, bands), width = grid, cuts, lanes(y)
+    area, depth, taps, gathers = out_h * out_w, weight.size // rows, kernel[0] * kernel[1], not spreads and stride != (1, 1)
+    planes = (kernel[0], y_shape[2] * y_shape[3], y_shape[3])
+    zipped = planes if spreads and zips(kernel, stride, out_w, width) else (0, 0, 0)
+    unit = ROWS * taps if spreads else ROWS                      # parts have whole tiles, and all taps of a channel
+    units, all_cuts = ceil_div(rows, unit), ceil_div(x_shape[0], many) * bands
+    most, longest = ceil_div(units, parts) * unit, many * ceil_div(out_h, bands) * out_w
+    row = (ceil_div(most, width) | 1) * width                    # an odd number of vectors: not all in the same cache sets
+    packed, packed_part = np.empty(depth * row + ROWS, y.dtype), -1
+    columns = np.empty(depth * longest if gathers else 0, y.dtype)
+    product = np.empty(most * longest if spreads and zipped[0] == 0 else 0, y.dtype)
+    line = np.empty(longest * stride[1] if spreads else 0, y.dtype)
+    for task in range(tasks[0], tasks[1]):
+        part, cut = task // all_cuts, task % all_cuts
+        r0, r1 = part * units // parts * unit, min(rows, (part + 1) * units // parts * unit)
+        if part != packed_part:
+            pack(packed, 0, row, weight, r0 * row_step, r1 - r0, depth, row_step, step)
+            packed_part = part
+        n, band = cut // bands * many, cut % bands
+        last, (i0, i1) = min(x_shape[0], n + many), (band * out_h // bands, (band + 1) * out_h // bands)
+        plane = (i1 - i0) * out_w
+        flat, start, from_row, from_image = x, n * x_shape[1] * area + i0 * out_w, area, x_shape[1] * area
+        out, at, to_row, to_image = y, (n * rows + r0) * area + i0 * out_w, area, rows * area
+        if gathers:
+            gather(columns, x, x_shape, (n, last), (0, x_shape[1]), (i0, i1), out_w, kernel, stride)
+            flat, start, from_row, from_image = columns, 0, (last - n) * plane, plane
+        elif spreads and zipped[0] == 0:
+            out, at, to_row, to_image = product, 0, (last - n) * plane, plane
+        by_rows = zipped[0] > 0 and out_w >= width
+        positions, places, vectors = places_of(last - n, i1 - i0, out_w, out_w, from_image, to_image, width, by_rows)
+        if zipped[0] > 0:
+            at = (n * y_shape[1] * y_shape[2] + i0 * stride[0]) * y_shape[3]
+            _, places, _ = halves_of(last - n, i1 - i0, out_w, y_shape[1] * planes[1], stride[0] * y_shape[3], width)
+        multiply(out, at, to_row, places, bias, r0, r1 - r0, packed, row, flat, start, from_row, positions, vectors, depth,
+                 zipped)
+        if spreads and zipped[0] == 0:
+            spread(y, y_shape, product, line, bias, (r0 // taps, r1 // taps), (n, last), (i0, i1), out_w, kernel, stride)
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def run(y, x, weight, bias, kernel, stride, grid, rows, row_step, step, spreads, threads):
+    """out[r, p] = bias[r] + Σ_k weight[r·row_step + k·step] · columns[k, p], for all r < rows and positions p of the grid.
+
+    `spreads`: x is the columns, and out goes to where y has them.  Else y is out, and columns are those of x.
+    """
+    depth = weight.size // rows
+    parts = min(ceil_div(weight.size, 2 * CACHED), ceil_div(rows, ROWS))
+    wide = ceil_div(rows, parts) if spreads else depth
+    cuts = bands_of(len(x), grid[0], grid[1], min(max(CACHED // wide, 128), 1024))
+    all_cuts = ceil_div(len(x), cuts[0]) * cuts[1]
+    unit = ROWS * (kernel[0] * kernel[1] if spreads else 1)
+    parts = min(max(parts, ceil_div(threads, max(all_cuts, 1))), ceil_div(rows, unit))
+    flat_y, flat_x, tasks = y.reshape(y.size), x.reshape(x.size), all_cuts * parts
+    for worker in prange(threads):
+        mine = (worker * tasks // threads, (worker + 1) * tasks // threads)
+        compute(flat_y, y.shape, flat_x, x.shape, weight, bias, kernel, stride, grid, rows, row_step, step, spreads, cuts,
+                parts, mine)
+
+
+def conv2d(y, x, weight, bias, geometry):
+    """As `conv.conv2d`."""
+    depth = weight[0].size
+    run(y, x, weight.ravel(), bias, weight.shape[2:], geometry[:2], y.shape[2:], len(weight), depth, 1, False,
+        get_num_threads())
+
+
+def conv2d_input_grad(dx, dy, weight, bias, geometry):
+    """As `conv.conv2d_input_grad`."""
+    kernel, stride, rows = weight.shape[2:], geometry[:2], weight[0].size
+    run(dx, dy, weight.ravel(), np.repeat(bias, kernel[0] * kernel[1]), kernel, stride, dy.shape[2:], rows, 1, rows,
+        stride != (1, 1), get_num_threads())
+
+
+def conv2d_weight_grad(dw, x, dy, geometry):
+    """As `conv.conv2d_weight_grad`, where `product_weights.pays`."""
+    weigh(dw, x, dy, dw.shape[2:], geometry[:2])

@@ -1,0 +1,109 @@
+"""The weight gradient of the convolutions of `product.py`: the product of dy and of the columns, over all positions.
+
+    dw[o, k]  =  Σ_p dy[o, p] · columns[k, p]
+
+Vectors run over k, of which a *panel* has COLS.  Its columns are transposed first, by whole squares, to xs[p, k]; then a tile
+of ROWS outputs adds dy[o, p] · xs[p, …], position by position, reading dy where it lies.  No lanes are to be added up, so it
+does not matter how few the positions are; but it takes some outputs for transposing the columns to be worth it.
+
+A task owns a panel, and adds up a part of the positions for it, which is fixed: the same bits at any number of threads.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from .bands import bands_of, ceil_div
+from .product_columns import gather, pack
+from .simd import REGISTERS, add_outer, add_tile, lanes, store_tile, zero_tile
+
+ROWS, COLS = (8, 2) if REGISTERS == 32 else (4, 3)
+TILE = ROWS * COLS
+POSITIONS = 128            # whose columns are transposed at a time, to stay in the first-level cache
+TASKS = 8                  # at least, where there is enough to do; fixed, since the order of sums depends on it
+
+
+def pays(outputs, depth, width):
+    """Are there whole tiles of vectors of that width, and outputs enough for transposing the columns to cost little?"""
+    return outputs >= max(ROWS, 2 * width) and depth >= COLS * width
+
+
+@njit(cache=True)
+def add_positions(total, at, dy, start, image, area, outputs, xs, images, count, seen):
+    """total[at + (block, r, k)] = Σ_p dy[start + n·image + o·area + i] · xs[p, k], p = (n, i), i < count.  `seen`: += it.
+
+    The last block of outputs o may repeat some of the block before it, so that all are whole.
+    """
+    panel = COLS * lanes(xs)
+    for block in range(ceil_div(outputs, ROWS)):
+        tile, o = zero_tile(xs, TILE), min(block * ROWS, outputs - ROWS)
+        for n in range(images):
+            for i in range(count):
+                tile = add_outer(tile, ROWS, dy, start + n * image + o * area + i, area, xs, (n * count + i) * panel,
+                                 lanes(xs))
+        to = at + block * ROWS * panel
+        if seen:
+            tile = add_tile(tile, total, to)
+        store_tile(tile, total, to)
+
+
+@njit(cache=True)
+def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, first, last):
+    """total[at …] = what cuts first ≤ cut < last give to the panel that begins with k; `cuts`: as `bands_of` says."""
+    (many, bands), (outputs, out_h, out_w), panel, taps = cuts, dy_shape[1:], COLS * lanes(x), kernel[0] * kernel[1]
+    area, longest = out_h * out_w, many * ceil_div(out_h, bands) * out_w
+    channels = (k // taps, ceil_div(k + panel, taps))
+    gathers = stride != (1, 1)
+    columns = np.empty((channels[1] - channels[0]) * taps * longest if gathers else 0, x.dtype)
+    xs = np.empty(longest * panel, x.dtype)
+    for cut in range(first, last):
+        n, band = cut // bands * many, cut % bands
+        images, (i0, i1) = min(x_shape[0] - n, many), (band * out_h // bands, (band + 1) * out_h // bands)
+        plane = (i1 - i0) * out_w
+        if gathers:
+            gather(columns, x, x_shape, (n, n + images), channels, (i0, i1), out_w, kernel, stride)
+            row = images * plane
+            pack(xs, 0, panel, columns, (k - channels[0] * taps) * row, panel, row, row, 1)
+        else:
+            for m in range(images):
+                start = ((n + m) * x_shape[1] + k) * area + i0 * out_w
+                pack(xs, m * plane * panel, panel, x, start, panel, plane, area, 1)
+        start = n * outputs * area + i0 * out_w
+        add_positions(total, at, dy, start, outputs * area, area, outputs, xs, images, plane, cut > first)
+
+
+@njit(cache=True)
+def collect(dw, outputs, depth, p, total, at, sums, step):
+    """dw[o, k] = total[at …] and `sums` - 1 more, `step` apart, for all o and for those k that no panel before p has."""
+    panel = COLS * lanes(total)
+    begin = min(p * panel, depth - panel)
+    for o in range(outputs):
+        block = o // ROWS
+        row = at + (block * ROWS + o - min(block * ROWS, outputs - ROWS)) * panel + p * panel - begin
+        to, count = dw[o * depth + p * panel:], begin + panel - p * panel
+        for s in range(sums):
+            of = total[row + s * step:]
+            for k in range(count):
+                to[k] = of[k] if s == 0 else to[k] + of[k]
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def weigh(dw, x, dy, kernel, stride):
+    """dw[o, k] = Σ_p dy[o, p] · columns[k, p] for weights of at least ROWS outputs and a panel of k = (c, u, v)."""
+    outputs, depth, panel = dw.shape[0], dw.size // dw.shape[0], COLS * lanes(x)
+    panels = ceil_div(depth, panel)
+    cuts = bands_of(len(x), dy.shape[2], dy.shape[3], POSITIONS)
+    all_cuts = ceil_div(len(x), cuts[0]) * cuts[1]
+    sums = max(1, min(ceil_div(TASKS, panels), all_cuts))
+    size = ceil_div(outputs, ROWS) * ROWS * panel
+    total = np.zeros(sums * panels * size, dw.dtype) if all_cuts == 0 else np.empty(sums * panels * size, dw.dtype)
+    flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dw.reshape(dw.size)
+    for task in prange(sums * panels):
+        s, p = task // panels, task % panels
+        add_panel(total, task * size, flat_x, x.shape, flat_dy, dy.shape, kernel, stride, min(p * panel, depth - panel), cuts,
+                  s * all_cuts // sums, (s + 1) * all_cuts // sums)
+        if sums == 1:
+            collect(flat_dw, outputs, depth, p, total, p * size, 1, 0)
+    if sums > 1:
+        for p in range(panels):
+            collect(flat_dw, outputs, depth, p, total, p * size, sums, panels * size)
