@@ -5,14 +5,14 @@ At rate 24 on a map of 16 x 16, a 3x3 kernel has one tap that ever meets the ima
 
     y[n, o, i, j]  +=  Σ_c weight[o, c, u, v] · x[n, c, i·s + u·d - p, j·s + v·d - p]            where x has that pixel
 
-The pixels of an overlap, of all its rows and images, stand side by side in full vectors, v, however small it is:
+The pixels of an overlap, of all its rows and images, stand side by side in full vectors, v, however small it is; what comes
+out is added to y in runs of positions that follow one another there:
 
-    sums[o, v, l]  =  Σ_c weight[o, c, u, v] · flat[v, c, l]         flat[v, c, l] = x[c, froms[v, l]],         l < lanes
-    y[o, tos[v, l]]  +=  sums[o, v, l]
+    sums[o, v, l]  =  Σ_c weight[o, c, u, v] · flat[v, c, l]          flat[v, c, l] = x[c, froms[v, l]],         l < lanes
 
-With `tos` and `froms` exchanged, and the weights transposed, this is the gradient of x.  That of a tap's weights is Σ dy·x over
-the same overlap; there vectors run over channels, so that an overlap need not fill any.  Weights are read where they are:
-a tap's stand KH·KW apart, but the next taps find theirs in the same cache lines.
+With the roles of x and y exchanged, and the weights transposed, this is the gradient of x.  That of a tap's weights is Σ dy·x
+over the same overlap; there vectors run over channels, so that an overlap need not fill any.  Weights are read where they
+are: a tap's stand KH·KW apart, but the next taps find theirs in the same cache lines.
 
 Sums run over the channels of a tap in blocks, and over taps in order, however the work is divided: the same bits at any number
 of threads.  What the definition multiplies with zeros around the image is left out, as it is in PyTorch: a weight that is
@@ -26,12 +26,12 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from .bands import bands_of, ceil_div, covered
-from .simd import REGISTERS, add_outer, add_run, add_tile, lanes, store_tile, zero_tile
+from .simd import REGISTERS, add_outer, add_run, add_tile, copy_run, lanes, store_tile, zero_tile
 
 ROWS = 8 if REGISTERS == 32 else 4       # outputs of a register tile, with three vectors for each, or with the last ones alone
 COLS = 3
 TILE = ROWS * COLS
-DEPTH = 128                              # channels at a time: their weights under a tap stay in the first-level cache
+DEPTH = 128                              # channels at a time
 CACHED = 1 << 18                         # values that a task works on: they stay in the second-level cache
 RUN = 1024                               # positions to sum before a sum is added to that of the others
 
@@ -123,6 +123,17 @@ def gather(flat, froms, x, at, area, channels):
 
 
 @njit(cache=True)
+def fetch(unused, weight, start, row, step, deep):
+    """Read the weights of a block once in their order, which memory is made for, before the taps go through them in theirs."""
+    pieces, each, length = (ROWS, row, deep * step) if row > step else (deep, step, ROWS * row)
+    total = weight[start]
+    for k in range(pieces):
+        for i in range(0, length, lanes(weight)):
+            total += weight[start + k * each + i]
+    unused[-1] = total
+
+
+@njit(cache=True)
 def multiply(block, at, pitch, groups, runs, flat, deep, weight, start, row, step, taps):
     """block[r, to] += Σ_c weight[start + r·row + c·step + tap] · flat[v, c, l] for all groups of vectors."""
     width = lanes(flat)
@@ -158,9 +169,9 @@ def convolve_part(y, y_shape, x, x_shape, weight, bias, taps, up, step, row_step
         deep = min(DEPTH, channels - c)
         gather(flat, froms, x, (images[0] * channels + c) * area, area, deep)
         for b in range(outputs[0], outputs[1], ROWS):
-            o = min(b, y_shape[1] - ROWS)
-            multiply(block, (b - outputs[0]) * pitch, pitch, groups, runs, flat, deep, weight, o * row_step + c * in_step,
-                     row_step, in_step, taps)
+            start = min(b, y_shape[1] - ROWS) * row_step + c * in_step
+            fetch(block, weight, start, row_step, in_step, deep)
+            multiply(block, (b - outputs[0]) * pitch, pitch, groups, runs, flat, deep, weight, start, row_step, in_step, taps)
     for o in range(outputs[0], outputs[1]):
         b = (o - outputs[0]) // ROWS * ROWS + outputs[0]
         row = o - min(b, y_shape[1] - ROWS) + b - outputs[0]
@@ -173,7 +184,7 @@ def convolve_part(y, y_shape, x, x_shape, weight, bias, taps, up, step, row_step
 
 @njit(cache=True, parallel=True, nogil=True)
 def convolve(y, x, weight, bias, taps, up, step, row_step, in_step, threads):
-    """y[n, o, i·up + to] = bias[o] + Σ_tc weight[o·row_step + c·in_step + tap t] · x[n, c, i·step + from], `taps` as it is above.
+    """y[n, o, i·up + to] = bias[o] + Σ_tc weight[o·row_step + c·in_step + tap t] · x[n, c, i·step + from], `taps` as above.
 
     x (N, C, H, W), y (N, O, HO, WO), bias (O,).  A task owns some outputs for a band of rows of an image, or for some images.
     """
@@ -181,7 +192,7 @@ def convolve(y, x, weight, bias, taps, up, step, row_step, in_step, threads):
     for t in range(len(taps)):
         live += taps[t, 1] * taps[t, 4]
     all_blocks, area = ceil_div(y.shape[1], ROWS), y.shape[2] * y.shape[3]
-    size = max(CACHED * area // (max(live, 1) * (min(x.shape[1], DEPTH) + min(y.shape[1], 128))), 64)
+    size = CACHED // (live * min(x.shape[1], DEPTH) // area + y.shape[1]) + 1
     many, bands = bands_of(len(x), y.shape[2], y.shape[3], size)
     cuts = ceil_div(len(x), many) * bands
     parts = min(all_blocks, ceil_div(2 * threads, max(cuts, 1)))
@@ -198,7 +209,7 @@ def convolve(y, x, weight, bias, taps, up, step, row_step, in_step, threads):
 
 @njit(cache=True)
 def turn(turned, x, shape, vectors):
-    """turned[c // lanes, n, h, w, c % lanes] = x[n, c, h, w] for some vectors of channels; 0 for channels that are not there."""
+    """turned[c // lanes, n, h, w, c % lanes] = x[n, c, h, w] for some vectors of channels; 0 for channels beyond the last."""
     width, (batch, channels, height, wide) = lanes(x), shape
     area = height * wide
     for v in range(vectors[0], vectors[1]):
@@ -230,7 +241,7 @@ def weigh_part(dw, x, x_shape, dy, dy_shape, taps, step, kernel, blocks, vectors
     pitch, images = batch * height * wide * width, max(1, RUN // (out_h * out_w))
     turned = np.empty((vectors[1] - vectors[0]) * pitch, x.dtype)
     turn(turned, x, x_shape, vectors)
-    sums = np.zeros(len(taps) * TILE * width, x.dtype)
+    sums, kernels = np.zeros(len(taps) * TILE * width, x.dtype), np.zeros(COLS * width * kernel, x.dtype)
     for b in range(blocks[0], blocks[1]):
         o, v = min(b * ROWS, outputs - ROWS), vectors[0]
         while v < vectors[1]:
@@ -247,21 +258,23 @@ def weigh_part(dw, x, x_shape, dy, dy_shape, taps, step, kernel, blocks, vectors
                         slim = overlap_of(zero_tile(x, ROWS), taps[t], step, dy, at, dy_shape, turned, start, x_shape, run)
                         store_tile(add_tile(slim, sums, kept) if n > 0 else slim, sums, kept)
             for r in range(b * ROWS - o, ROWS):
-                to = ((o + r) * channels + v * width) * kernel
-                for k in range(min(count * width, channels - v * width)):
-                    for t in range(len(taps)):
-                        dw[to + k * kernel + taps[t, 0]] = sums[(t * ROWS + r) * count * width + k]
+                for t in range(len(taps)):
+                    of = (t * ROWS + r) * count * width
+                    for k in range(count * width):
+                        kernels[k * kernel + taps[t, 0]] = sums[of + k]
+                copy_run(dw, ((o + r) * channels + v * width) * kernel, kernels, 0,
+                         min(count * width, channels - v * width) * kernel)
             v += count
 
 
 @njit(cache=True, parallel=True, nogil=True)
 def weigh(dw, x, dy, taps, step, threads):
-    """dw[o, c, tap t] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p] over the overlap of tap t; others stay.
+    """dw[o, c, tap t] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p] over the overlap of tap t; 0 for others.
 
     x (N, C, H, W), dy (N, O, HO, WO), dw (O, C, KH, KW).  A task owns some channels and outputs.
     """
     all_blocks, all_vectors = ceil_div(dw.shape[0], ROWS), ceil_div(dw.shape[1], lanes(x))
-    cuts = min(2 * threads, all_vectors)
+    cuts = max(1, min(2 * threads, all_vectors // COLS))
     parts = min(all_blocks, ceil_div(2 * threads, cuts))
     flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dw.reshape(dw.size)
     for task in prange(cuts * parts):
@@ -293,6 +306,4 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
 def conv2d_weight_grad(dw, x, dy, geometry):
     """As `conv.conv2d_weight_grad`."""
     taps = live_taps(x.shape[2:], dy.shape[2:], dw.shape[2:], geometry)
-    if len(taps) < dw.shape[2] * dw.shape[3]:
-        dw[...] = 0
     weigh(dw, x, dy, taps, geometry[:2], get_num_threads())
