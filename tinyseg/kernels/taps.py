@@ -79,7 +79,7 @@ def list_groups(taps, up, step, to_w, from_w, image, images, rows, width):
         counts[t] = max(0, min(taps[t, 1], ceil_div(last - taps[t, 2], up[0])) - begins[t])
         cells += images * counts[t] * taps[t, 4]
     groups, runs = np.empty((cells // width + len(taps) + 1, 4), np.int64), np.empty((cells, 3), np.int64)
-    froms = np.zeros(cells + len(taps) * width, np.int64)
+    froms = np.full(cells + len(taps) * width, -1)
     g = k = at = 0
     for t in range(len(taps)):
         vectors, place = ceil_div(images * counts[t] * taps[t, 4], width), 0
@@ -106,19 +106,26 @@ def list_groups(taps, up, step, to_w, from_w, image, images, rows, width):
 
 @njit(cache=True)
 def gather(flat, froms, x, at, area, channels):
-    """flat[v, c, l] = x[at + c·area + froms[v, l]]"""
+    """flat[v, c, l] = x[at + c·area + froms[v, l]], but where froms is negative.
+
+    Whole vectors are copied, from each lane whose pixel does not follow that of the lane before: later ones replace what is
+    too much in earlier ones.
+    """
     width, to = lanes(flat), 0
+    starts = np.empty(width, np.int64)
     for v in range(0, froms.size, width):
-        places = froms[v:v + width]
-        together = places[width - 1] - places[0] == width - 1
+        pieces = 0
+        for k in range(width):
+            if froms[v + k] >= 0 and (k == 0 or froms[v + k] != froms[v + k - 1] + 1):
+                starts[pieces] = k
+                pieces += 1
         for c in range(channels):
-            row, of = flat[to:to + width], x[at + c * area + places[0]:] if together else x[at + c * area:]
-            if together:
-                for k in range(width):
-                    row[k] = of[k]
-            else:
-                for k in range(width):
-                    row[k] = of[places[k]]
+            for k in starts[:pieces]:
+                of = at + c * area + froms[v + k]
+                if of + width <= x.size:
+                    copy_run(flat, to + k, x, of, width)
+                else:
+                    copy_run(flat, to + k, x, of, min(width - k, x.size - of))
             to += width
 
 
@@ -163,7 +170,7 @@ def convolve_part(y, y_shape, x, x_shape, weight, bias, taps, up, step, row_step
     width, channels, area = lanes(x), x_shape[1], x_shape[2] * x_shape[3]
     size, many = (rows[1] - rows[0]) * y_shape[3], images[1] - images[0]
     groups, runs, froms = list_groups(taps, up, step, y_shape[3], x_shape[3], channels * area, many, rows, width)
-    flat, pitch = np.empty(froms.size * min(channels, DEPTH), x.dtype), many * size + width
+    flat, pitch = np.zeros(froms.size * min(channels, DEPTH) + width, x.dtype), many * size + width
     block = np.zeros(ceil_div(outputs[1] - outputs[0], ROWS) * ROWS * pitch, x.dtype)
     for c in range(0, channels, DEPTH):
         deep = min(DEPTH, channels - c)
@@ -194,8 +201,11 @@ def convolve(y, x, weight, bias, taps, up, step, row_step, in_step, threads):
     all_blocks, area = ceil_div(y.shape[1], ROWS), y.shape[2] * y.shape[3]
     size = CACHED // (live * min(x.shape[1], DEPTH) // area + y.shape[1]) + 1
     many, bands = bands_of(len(x), y.shape[2], y.shape[3], size)
+    bands = min(y.shape[2], ceil_div(bands, threads) * threads) if bands > 1 else 1
     cuts = ceil_div(len(x), many) * bands
-    parts = min(all_blocks, ceil_div(2 * threads, max(cuts, 1)))
+    parts = 1
+    while cuts * parts % threads > 0 and parts < all_blocks:
+        parts += 1
     flat_y, flat_x = y.reshape(y.size), x.reshape(x.size)
     for task in prange(cuts * parts):
         cut, part = task // parts, task % parts
