@@ -10,9 +10,8 @@ out is added to y in runs of positions that follow one another there:
 
     sums[o, v, l]  =  Σ_c weight[o, c, u, v] · flat[v, c, l]          flat[v, c, l] = x[c, froms[v, l]],         l < lanes
 
-With the roles of x and y exchanged, and the weights transposed, this is the gradient of x.  That of a tap's weights is Σ dy·x
-over the same overlap; there vectors run over channels, so that an overlap need not fill any.  Weights are read where they
-are: a tap's stand KH·KW apart, but the next taps find theirs in the same cache lines.
+With the roles of x and y exchanged, and the weights transposed, this is the gradient of x.  Weights are read where they are: a
+tap's stand KH·KW apart, but the next taps find theirs in the same cache lines.  Their gradient is in `taps_weights.py`.
 
 Sums run over the channels of a tap in blocks, and over taps in order, however the work is divided: the same bits at any number
 of threads.  What the definition multiplies with zeros around the image is left out, as it is in PyTorch: a weight that is
@@ -23,17 +22,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit
 
 from .bands import bands_of, ceil_div, covered
-from .simd import REGISTERS, add_outer, add_run, add_tile, copy_run, lanes, store_tile, zero_tile
+from .simd import add_run, copy_run, lanes, store_tile, zero_tile
+from .tasks import each_task
+from .taps_weights import COLS, ROWS, TILE, accumulate, weigh
 
-ROWS = 8 if REGISTERS == 32 else 4       # outputs of a register tile, with three vectors for each, or with the last ones alone
-COLS = 3
-TILE = ROWS * COLS
 DEPTH = 128                              # channels at a time
 CACHED = 1 << 18                         # values that a task works on: they stay in the second-level cache
-RUN = 1024                               # positions to sum before a sum is added to that of the others
 
 
 @lru_cache(maxsize=64)
@@ -53,16 +50,6 @@ def live_products(*shapes):
     """How many pairs of a tap and an output see a pixel."""
     return int((live_taps(*shapes)[:, 1] * live_taps(*shapes)[:, 4]).sum())
 
-
-@njit(cache=True)
-def accumulate(tile, a, at, row, step, x, start, pitch, x_step, count):
-    """tile[r, n] + Σ_k a[at + r·row + k·step] · x[start + n·pitch + k·x_step …],         k < count"""
-    for k in range(count):
-        tile = add_outer(tile, ROWS, a, at + k * step, row, x, start + k * x_step, pitch)
-    return tile
-
-
-# Forward, and the gradient of x ---------------------------------------------------------------------------------------
 
 @njit(cache=True)
 def list_groups(taps, up, step, to_w, from_w, image, images, rows, width):
@@ -189,109 +176,30 @@ def convolve_part(y, y_shape, x, x_shape, weight, bias, taps, up, step, row_step
                 out[k] = of[k] + bias[o]
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def convolve(y, x, weight, bias, taps, up, step, row_step, in_step, threads):
+@njit(cache=True)
+def convolve_task(task, y, x, weight, bias, taps, up, step, row_step, in_step, many, bands, parts):
+    """A task owns some outputs for a band of rows of an image, or for some images."""
+    (cut, part), blocks = (task // parts, task % parts), ceil_div(y.shape[1], ROWS)
+    n, band, height = cut // bands * many, cut % bands, y.shape[2]
+    convolve_part(y.reshape(y.size), y.shape, x.reshape(x.size), x.shape, weight, bias, taps, up, step, row_step, in_step,
+                  (n, min(len(x), n + many)), (band * height // bands, (band + 1) * height // bands),
+                  (part * blocks // parts * ROWS, min(y.shape[1], (part + 1) * blocks // parts * ROWS)))
+
+
+def convolve(y, x, weight, bias, taps, up, step, row_step, in_step):
     """y[n, o, i·up + to] = bias[o] + Σ_tc weight[o·row_step + c·in_step + tap t] · x[n, c, i·step + from], `taps` as above.
 
-    x (N, C, H, W), y (N, O, HO, WO), bias (O,).  A task owns some outputs for a band of rows of an image, or for some images.
+    x (N, C, H, W), y (N, O, HO, WO), bias (O,).
     """
-    live = 0
-    for t in range(len(taps)):
-        live += taps[t, 1] * taps[t, 4]
-    all_blocks, area = ceil_div(y.shape[1], ROWS), y.shape[2] * y.shape[3]
-    size = CACHED // (live * min(x.shape[1], DEPTH) // area + y.shape[1]) + 1
-    many, bands = bands_of(len(x), y.shape[2], y.shape[3], size)
-    bands = min(y.shape[2], ceil_div(bands, threads) * threads) if bands > 1 else 1
-    cuts = ceil_div(len(x), many) * bands
-    parts = 1
-    while cuts * parts % threads > 0 and parts < all_blocks:
+    (batch, outputs, height, wide), threads = y.shape, get_num_threads()
+    values = int((taps[:, 1] * taps[:, 4]).sum()) * min(x.shape[1], DEPTH) // (height * wide) + outputs     # for a position
+    many, bands = bands_of(batch, height, wide, CACHED // values + 1)
+    if bands > 1:
+        bands = min(height, -(-bands // threads) * threads)
+    cuts, parts = -(-batch // many) * bands, 1
+    while cuts * parts % threads and parts < outputs // ROWS:
         parts += 1
-    flat_y, flat_x = y.reshape(y.size), x.reshape(x.size)
-    for task in prange(cuts * parts):
-        cut, part = task // parts, task % parts
-        n, band = cut // bands * many, cut % bands
-        convolve_part(flat_y, y.shape, flat_x, x.shape, weight, bias, taps, up, step, row_step, in_step,
-                      (n, min(len(x), n + many)), (band * y.shape[2] // bands, (band + 1) * y.shape[2] // bands),
-                      (part * all_blocks // parts * ROWS, min(y.shape[1], (part + 1) * all_blocks // parts * ROWS)))
-
-
-# The gradient of the weights ------------------------------------------------------------------------------------------
-
-@njit(cache=True)
-def turn(turned, x, shape, vectors):
-    """turned[c // lanes, n, h, w, c % lanes] = x[n, c, h, w] for some vectors of channels; 0 for channels beyond the last."""
-    width, (batch, channels, height, wide) = lanes(x), shape
-    area = height * wide
-    for v in range(vectors[0], vectors[1]):
-        for n in range(batch):
-            to = turned[((v - vectors[0]) * batch + n) * area * width:]
-            for k in range(width):
-                c = v * width + k
-                for i in range(area):
-                    to[i * width + k] = x[(n * channels + c) * area + i] if c < channels else 0
-
-
-@njit(cache=True)
-def overlap_of(tile, tap, step, dy, at, dy_shape, turned, start, x_shape, images):
-    """tile[r, n] + Σ dy[o + r, …] · turned[v + n, …] over a tap's overlap in images (first, last)."""
-    width, (outputs, out_h, out_w), (height, wide) = lanes(turned), dy_shape[1:], x_shape[2:]
-    pitch = x_shape[0] * height * wide * width
-    for n in range(images[0], images[1]):
-        for i in range(tap[1]):
-            left = at + (n * outputs * out_h + tap[2] + i) * out_w + tap[5]
-            right = start + ((n * height + tap[3] + i * step[0]) * wide + tap[6]) * width
-            tile = accumulate(tile, dy, left, out_h * out_w, 1, turned, right, pitch, step[1] * width, tap[4])
-    return tile
-
-
-@njit(cache=True)
-def weigh_part(dw, x, x_shape, dy, dy_shape, taps, step, kernel, blocks, vectors):
-    """dw for some blocks of outputs and some vectors of channels.  The last block begins early to be a whole one."""
-    width, (batch, channels, height, wide), (outputs, out_h, out_w) = lanes(x), x_shape, dy_shape[1:]
-    pitch, images = batch * height * wide * width, max(1, RUN // (out_h * out_w))
-    turned = np.empty((vectors[1] - vectors[0]) * pitch, x.dtype)
-    turn(turned, x, x_shape, vectors)
-    sums, kernels = np.zeros(len(taps) * TILE * width, x.dtype), np.zeros(COLS * width * kernel, x.dtype)
-    for b in range(blocks[0], blocks[1]):
-        o, v = min(b * ROWS, outputs - ROWS), vectors[0]
-        while v < vectors[1]:
-            at, start = o * out_h * out_w, (v - vectors[0]) * pitch
-            count = COLS if v + COLS <= vectors[1] else 1
-            for t in range(len(taps)):
-                kept = t * ROWS * count * width
-                for n in range(0, batch, images):
-                    run = n, min(batch, n + images)
-                    if count == COLS:
-                        wide = overlap_of(zero_tile(x, TILE), taps[t], step, dy, at, dy_shape, turned, start, x_shape, run)
-                        store_tile(add_tile(wide, sums, kept) if n > 0 else wide, sums, kept)
-                    else:
-                        slim = overlap_of(zero_tile(x, ROWS), taps[t], step, dy, at, dy_shape, turned, start, x_shape, run)
-                        store_tile(add_tile(slim, sums, kept) if n > 0 else slim, sums, kept)
-            for r in range(b * ROWS - o, ROWS):
-                for t in range(len(taps)):
-                    of = (t * ROWS + r) * count * width
-                    for k in range(count * width):
-                        kernels[k * kernel + taps[t, 0]] = sums[of + k]
-                copy_run(dw, ((o + r) * channels + v * width) * kernel, kernels, 0,
-                         min(count * width, channels - v * width) * kernel)
-            v += count
-
-
-@njit(cache=True, parallel=True, nogil=True)
-def weigh(dw, x, dy, taps, step, threads):
-    """dw[o, c, tap t] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p] over the overlap of tap t; 0 for others.
-
-    x (N, C, H, W), dy (N, O, HO, WO), dw (O, C, KH, KW).  A task owns some channels and outputs.
-    """
-    all_blocks, all_vectors = ceil_div(dw.shape[0], ROWS), ceil_div(dw.shape[1], lanes(x))
-    cuts = max(1, min(2 * threads, all_vectors // COLS))
-    parts = min(all_blocks, ceil_div(2 * threads, cuts))
-    flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dw.reshape(dw.size)
-    for task in prange(cuts * parts):
-        cut, part = task // parts, task % parts
-        weigh_part(flat_dw, flat_x, x.shape, flat_dy, dy.shape, taps, step, dw.shape[2] * dw.shape[3],
-                   (part * all_blocks // parts, (part + 1) * all_blocks // parts),
-                   (cut * all_vectors // cuts, (cut + 1) * all_vectors // cuts))
+    each_task(convolve_task, cuts * parts, (y, x, weight, bias, taps, up, step, row_step, in_step, many, bands, parts))
 
 
 # The three, with the arguments of conv.py, for one group --------------------------------------------------------------
@@ -301,7 +209,7 @@ def conv2d(y, x, weight, bias, geometry):
     channels, *kernel = weight.shape[1:]
     area = kernel[0] * kernel[1]
     taps = live_taps(x.shape[2:], y.shape[2:], tuple(kernel), geometry)
-    convolve(y, x, weight.ravel(), bias, taps, (1, 1), geometry[:2], channels * area, area, get_num_threads())
+    convolve(y, x, weight.ravel(), bias, taps, (1, 1), geometry[:2], channels * area, area)
 
 
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
@@ -310,10 +218,10 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
     area = kernel[0] * kernel[1]
     taps = live_taps(dx.shape[2:], dy.shape[2:], tuple(kernel), geometry)
     convolve(dx, dy, weight.ravel(), bias, np.ascontiguousarray(taps[:, [0, 1, 3, 2, 4, 6, 5]]), geometry[:2], (1, 1), area,
-             channels * area, get_num_threads())
+             channels * area)
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):
     """As `conv.conv2d_weight_grad`."""
     taps = live_taps(x.shape[2:], dy.shape[2:], dw.shape[2:], geometry)
-    weigh(dw, x, dy, taps, geometry[:2], get_num_threads())
+    weigh(dw, x, dy, taps, geometry[:2])
