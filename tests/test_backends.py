@@ -21,14 +21,15 @@ def test_large_images_run_on_tiles_and_small_ones_do_not():
 
 def deep(task="conv2d", channels=64, **changes):
     image = (1, channels, 32, 32)
-    return work(task=task, image=image, weight=(channels, channels, 3, 3), output=image, **changes)
+    return work(**dict(task=task, image=image, weight=(channels, channels, 3, 3), output=image) | changes)
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
 def test_dense_3x3_convolutions_are_winograds_where_that_is_less_work():
     assert [backends.conv2d.algorithm(w).name for w in [
         deep(), deep("conv2d_input_grad"), deep("conv2d_weight_grad"), deep("conv2d_weight_grad", channels=256),
-        deep(channels=512), deep(itemsize=8), deep(geometry=(1, 1, 8, 8, 8, 8)), deep(geometry=(2, 2, 1, 1, 1, 1)),
+        deep(channels=512), deep(itemsize=8), deep(geometry=(1, 1, 5, 5, 5, 5)),
+        deep(geometry=(2, 2, 1, 1, 1, 1), output=(1, 64, 16, 16)),
     ]] == ["winograd4"] * 3 + ["winograd2"] * 2 + ["direct"] * 3
 
 
@@ -44,6 +45,16 @@ def test_taps_that_share_no_pixel_are_a_product():
     assert chosen(3, 2, padding=1) == chosen(1, 1, padding=1, out=34) == "direct"
     assert chosen(1, 1, size=2) == "im2col"
     assert chosen(1, 1, channels=8, task="conv2d_weight_grad") == "direct"      # too few for vectors
+
+
+@pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
+def test_convolutions_that_see_many_zeros_go_tap_by_tap():
+    small = dict(image=(1, 64, 4, 4), weight=(64, 64, 7, 7), output=(1, 64, 4, 4), geometry=(1, 1, 3, 3, 1, 1))
+    assert [backends.conv2d.algorithm(w).name for w in [
+        deep(geometry=(1, 1, 8, 8, 8, 8)), deep("conv2d_input_grad", geometry=(1, 1, 24, 24, 24, 24)), work(**small),
+        work(**small | {"task": "conv2d_weight_grad", "weight": (64, 8, 7, 7)}),                     # groups
+        deep(geometry=(1, 1, 8, 8, 8, 8), channels=3),
+    ]] == ["taps"] * 3 + ["direct"] * 2
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")

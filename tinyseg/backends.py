@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .kernels import conv, conv_depthwise, conv_direct, product, product_weights, simd, winograd
+from .kernels import conv, conv_depthwise, conv_direct, product, product_weights, simd, taps, winograd
 
 
 class Work(NamedTuple):
@@ -94,6 +94,14 @@ def pays_2(work: Work) -> bool:
     return 5 * products(work, 2) < 4 * 9 * work.grid[0] * work.grid[1]
 
 
+def sees_zeros(work: Work) -> bool:
+    """Every input channel with every output channel, enough of both, and a fifth of what the taps see is no pixel."""
+    outputs, channels, *kernel = work.weight
+    return (simd.COMPILED and channels == work.image[1] and min(channels, outputs) >= taps.ROWS and any(work.geometry[2:4])
+            and 5 * taps.live_products(work.image[2:], work.output[2:], tuple(kernel), work.geometry)
+            <= 4 * kernel[0] * kernel[1] * work.output[2] * work.output[3])
+
+
 CONV2D = (
     Algorithm("depthwise", conv_depthwise, lambda work: simd.COMPILED and is_depthwise(work),
               "a kernel for each channel",
@@ -107,6 +115,8 @@ CONV2D = (
     Algorithm("product", product, is_product,
               "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: channels fill two vectors)",
               "no pixel is under two taps: a matrix product of the image as it lies in memory, or with its pixels sorted"),
+    Algorithm("taps", taps, sees_zeros, "a fifth or more of what taps see is around the image, 8 channels or more",
+              "a 1x1 convolution for each tap, only where it sees the image: the zeros around it are not multiplied"),
     Algorithm("direct", conv_direct, lambda work: simd.COMPILED and fills_a_vector(work),
               "images that fill a vector", "register tiles: no columns in memory, any stride, dilation and groups"),
     Algorithm("im2col", conv, lambda work: True,

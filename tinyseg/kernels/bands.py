@@ -4,9 +4,10 @@
 
     under tap k = (c, u, v), positions[v] …  =  flat[offsets[k] + positions[v] + l],         l < lanes
 
-It comes in two forms.  At stride 1, where whole vectors fill the rows of the output well, it is the image with its zeros around
-it, and all taps read it from different places: nothing is copied twice.  Else it is the columns of `conv.py`, one row for each
-tap.  In both, a row's last vector ends where the row ends, and may repeat positions of the one before.
+It comes in two forms.  Where whole vectors fill the rows of the output well, it is the image with its zeros around it, and all
+taps read it from different places: nothing is copied twice.  At stride s it is s·s images, each of every s-th row and column:
+tap u reads phase (u·d - p) mod s, from row i + ⌊(u·d - p)/s⌋ on.  Else it is the columns of `conv.py`, one row for each tap.
+In both, a row's last vector ends where the row ends, and may repeat positions of the one before.
 
 `geometry` is (stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w), as in `conv.py`.
 """
@@ -27,8 +28,29 @@ def ceil_div(a, b):
 
 @njit(cache=True)
 def keeps_rows(out_w, width, stride_h, stride_w, kernel):
-    """May `flat` be the padded image?  At stride 1, where the vectors of a row compute at most a sixth in vain."""
-    return stride_h == stride_w == 1 and kernel > 1 and out_w >= width and 6 * ceil_div(out_w, width) * width <= 7 * out_w
+    """May `flat` be the padded image?  At stride 1, where the vectors of a row compute at most a sixth in vain.
+
+    At others columns cost more: a half.
+    """
+    computed = ceil_div(out_w, width) * width
+    if stride_h == stride_w == 1:
+        return kernel > 1 and out_w >= width and 6 * computed <= 7 * out_w
+    return kernel > stride_h * stride_w and out_w >= width and 2 * computed <= 3 * out_w
+
+
+@njit(cache=True)
+def reach(kernel, stride, padding, dilation):
+    """How many rows (or columns) of a phase lie between what the first and the last tap see."""
+    return (dilation * (kernel - 1) - padding) // stride - -padding // stride
+
+
+@njit(cache=True)
+def extent(rows, out_w, kernel, geometry, by_rows):
+    """(values in a row of flat, in a plane, planes for each channel): of an image or a phase of it, or a column."""
+    if not by_rows:
+        return out_w, rows * out_w, kernel[0] * kernel[1]
+    pitch = out_w + reach(kernel[1], geometry[1], geometry[3], geometry[5])
+    return pitch, (rows + reach(kernel[0], geometry[0], geometry[2], geometry[4])) * pitch, geometry[0] * geometry[1]
 
 
 @njit(cache=True)
@@ -60,7 +82,7 @@ def places_of(images, rows, out_w, pitch, plane, image, width, by_rows):
 
 @njit(cache=True)
 def offsets_of(channels, taps, kernel, pitch, row, geometry, by_rows):
-    """Where in flat the values under tap k = (channel, tap) begin; a channel (or a column) takes `row` values.
+    """Where in flat the values under tap k = (channel, tap) begin; the planes of all images take `row` values.
 
     The last one is repeated up to a whole tile.
     """
@@ -71,7 +93,8 @@ def offsets_of(channels, taps, kernel, pitch, row, geometry, by_rows):
         for t in range(len(taps)):
             u, v = taps[t, 1], taps[t, 2]
             if by_rows:
-                offsets[k] = c * row + u * geometry[4] * pitch + v * geometry[5]
+                (sh, sw, top, left), h, w = geometry[:4], u * geometry[4] - geometry[2], v * geometry[5] - geometry[3]
+                offsets[k] = ((c * sh + h % sh) * sw + w % sw) * row + (h // sh - -top // sh) * pitch + w // sw - -left // sw
             else:
                 offsets[k] = ((c * kernel[0] + u) * kernel[1] + v) * row
             k += 1
@@ -149,12 +172,15 @@ def fill(flat, x, shape, images, channels, rows, out_w, kernel, geometry, by_row
     height, width = shape[2], shape[3]
     count = rows[1] - rows[0]
     if by_rows:
-        pitch, tall, at = out_w + dilation_w * (kernel[1] - 1), count + dilation_h * (kernel[0] - 1), 0
+        (pitch, plane, phases), at = extent(count, out_w, kernel, geometry, by_rows), 0
         for c in range(channels[0], channels[1]):
-            for n in range(images[0], images[1]):
-                fill_image(flat, at, x, (n * shape[1] + c) * height * width, height, width, tall, rows[0] - top, -left, pitch,
-                           1, 1)
-                at += tall * pitch
+            for phase in range(phases):
+                upmost = (rows[0] + -top // stride_h) * stride_h + phase // stride_w
+                leftmost = -left // stride_w * stride_w + phase % stride_w
+                for n in range(images[0], images[1]):
+                    fill_image(flat, at, x, (n * shape[1] + c) * height * width, height, width, plane // pitch, upmost,
+                               leftmost, pitch, stride_h, stride_w)
+                    at += plane
         return
     many, plane = images[1] - images[0], count * out_w
     for u in range(kernel[0]):

@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from .bands import CACHED, bands_of, ceil_div, fill, keeps_rows, offsets_of, places_of
+from .bands import CACHED, bands_of, ceil_div, extent, fill, keeps_rows, offsets_of, places_of
 from .conv_weights import weigh
 from .simd import COLS, ROWS, TILE, add_products, add_tile, lanes, store_rows, store_tile, zero_tile
 
@@ -94,11 +94,10 @@ def correlate_band(y, y_shape, x, x_shape, packed, bias, taps, firsts, kernel, g
     """The outputs of some blocks of one group, for rows (first, last) of images (first, last)."""
     width, phases = lanes(y), up[0] * up[1]
     many, tall = images[1] - images[0], rows[1] - rows[0]
-    pitch = out_w + geometry[5] * (kernel[1] - 1)
-    plane = (tall + geometry[4] * (kernel[0] - 1)) * pitch if by_rows else tall * out_w
+    pitch, plane, planes = extent(tall, out_w, kernel, geometry, by_rows)
     image = y_shape[1] * out_h * out_w if phases == 1 else tall * out_w
     positions, places, vectors = places_of(many, tall, out_w, pitch, plane, image, width, by_rows)
-    flat = np.empty(depth * many * plane * (1 if by_rows else kernel[0] * kernel[1]), y.dtype)
+    flat = np.empty(depth * planes * many * plane, y.dtype)
     owned = min(outputs, blocks[1] * ROWS) - blocks[0] * ROWS
     kept = ceil_div(vectors, COLS) * (blocks[1] - blocks[0]) * TILE * width
     totals = np.empty(phases * kept if depth < channels else 0, y.dtype)
@@ -146,8 +145,10 @@ def correlate(y, x, weight, bias, taps, firsts, kernel, geometry, channels, out_
         pack(packed, at, weight, start, outputs - b * ROWS, channels, here, out_step, in_step)
 
     by_rows = keeps_rows(out_w, lanes(y), geometry[0], geometry[1], columns)
-    depth = max(1, min(channels, CHANNEL_ROWS // kernel[0] if by_rows else COLUMNS // columns))
-    each = depth * (1 if by_rows else columns) + phases * outputs * ((depth < channels) + (phases > 1))
+    planes = extent(out_h, out_w, kernel, geometry, by_rows)[2]
+    rows = kernel[0] * min(geometry[1], kernel[1])
+    depth = max(1, min(channels, CHANNEL_ROWS // rows if by_rows else COLUMNS // columns))
+    each = depth * planes + phases * outputs * ((depth < channels) + (phases > 1))
     many, bands = bands_of(len(x), out_h, out_w, min(max(CACHED // each, 256), 4096))
     cuts = ceil_div(len(x), many) * bands
     parts = min(all_blocks, ceil_div(2 * threads, groups * max(cuts, 1)))

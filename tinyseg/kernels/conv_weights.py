@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from .bands import CACHED, bands_of, ceil_div, fill, keeps_rows, offsets_of, places_of, zero_run
+from .bands import CACHED, bands_of, ceil_div, extent, fill, keeps_rows, offsets_of, places_of, zero_run
 from .simd import COLS, ROWS, TILE, add_lane_products, add_sums, copy_run, lanes, zero_tile
 
 RUN = 64          # vectors to sum before lanes are added up
@@ -58,8 +58,7 @@ def weigh_band(total, at, x, x_shape, dy, dy_shape, taps, kernel, geometry, grou
     """Adds what rows (first, last) of images (first, last) give to dw for channels (first, last), as `add_band` orders it."""
     width = lanes(x)
     many, tall, out_w = images[1] - images[0], rows[1] - rows[0], dy_shape[3]
-    pitch = out_w + geometry[5] * (kernel[1] - 1)
-    plane = (tall + geometry[4] * (kernel[0] - 1)) * pitch if by_rows else tall * out_w
+    pitch, plane, planes = extent(tall, out_w, kernel, geometry, by_rows)
     area = dy_shape[2] * out_w
     positions, places, vectors = places_of(many, tall, out_w, pitch, plane, dy_shape[1] * area, width, by_rows)
     blocks = ceil_div(outputs, ROWS)
@@ -67,7 +66,7 @@ def weigh_band(total, at, x, x_shape, dy, dy_shape, taps, kernel, geometry, grou
     start = (images[0] * dy_shape[1] + group * outputs) * area + rows[0] * out_w
     pack_upstream(packed, dy, start, area, outputs, places, vectors)
     depth = channels[1] - channels[0]
-    flat = np.empty(depth * many * plane * (1 if by_rows else len(taps)), x.dtype)
+    flat = np.empty(depth * planes * many * plane, x.dtype)
     fill(flat, x, x_shape, images, channels, rows, out_w, kernel, geometry, by_rows)
     offsets = offsets_of(depth, taps, kernel, pitch, many * plane, geometry, by_rows)
     add_band(total, at, packed, flat, positions, offsets, vectors, blocks, tiles)
@@ -85,12 +84,13 @@ def weigh(dw, x, dy, taps, kernel, geometry):
     outputs = dw.shape[0] // groups
     blocks, (out_h, out_w) = ceil_div(outputs, ROWS), dy.shape[2:]
     by_rows = keeps_rows(out_w, width, geometry[0], geometry[1], columns)
-    wanted = CACHED // 1024 // (1 if by_rows else columns)              # channels of a band of so many positions
+    planes = extent(out_h, out_w, kernel, geometry, by_rows)[2]
+    wanted = CACHED // 1024 // planes                                         # channels of a band of so many positions
     sums = max(1, min(TASKS, (1 << 19) // dw.size))
     pieces = max(ceil_div(channels, max(wanted, 1)), min(channels, ceil_div(TASKS, sums * groups)))
     depth = ceil_div(channels, pieces)
     tiles, room = ceil_div(depth * columns, COLS), ceil_div(TILE, width) * width
-    each = depth * (1 if by_rows else columns) + outputs
+    each = depth * planes + outputs
     many, bands = bands_of(len(x), out_h, out_w, min(max(CACHED // each, 256), 4096))
     cuts = ceil_div(len(x), many) * bands
     sums = max(1, min(sums, cuts))

@@ -1,0 +1,108 @@
+"""The weight gradient of convolution tap by tap (`taps.py`): for each tap, over its overlap with the image alone,
+
+    dw[o, c, u, v]  =  Σ_nij dy[n, o, i, j] · x[n, c, i·s + u·d - p, j·s + v·d - p]              where x has that pixel
+
+Vectors run over channels c, so an overlap need not fill any: x is copied first, with a vector of channels for each pixel.  A
+task owns the weights of some outputs and channels, and sums over all images, in order: the same bits at any number of threads.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import get_num_threads, njit
+
+from .bands import ceil_div
+from .simd import REGISTERS, add_outer, add_tile, copy_run, lanes, lanes_of, store_tile, zero_tile
+from .tasks import each_task
+
+ROWS = 8 if REGISTERS == 32 else 4       # outputs of a register tile, with three vectors for each, or with the last ones alone
+COLS = 3
+TILE = ROWS * COLS
+RUN = 1024                               # positions to sum before a sum is added to that of the others
+
+
+@njit(cache=True)
+def accumulate(tile, a, at, row, step, x, start, pitch, x_step, count):
+    """tile[r, n] + Σ_k a[at + r·row + k·step] · x[start + n·pitch + k·x_step …],         k < count"""
+    for k in range(count):
+        tile = add_outer(tile, ROWS, a, at + k * step, row, x, start + k * x_step, pitch)
+    return tile
+
+
+@njit(cache=True)
+def turn(turned, x, shape, vectors):
+    """turned[c // lanes, n, h, w, c % lanes] = x[n, c, h, w] for some vectors of channels; 0 for channels beyond the last."""
+    width, (batch, channels, height, wide) = lanes(x), shape
+    area = height * wide
+    for v in range(vectors[0], vectors[1]):
+        for n in range(batch):
+            to = turned[((v - vectors[0]) * batch + n) * area * width:]
+            for k in range(width):
+                c = v * width + k
+                for i in range(area):
+                    to[i * width + k] = x[(n * channels + c) * area + i] if c < channels else 0
+
+
+@njit(cache=True)
+def overlap_of(tile, tap, step, dy, at, dy_shape, turned, start, x_shape, images):
+    """tile[r, n] + Σ dy[o + r, …] · turned[v + n, …] over a tap's overlap in images (first, last)."""
+    width, (outputs, out_h, out_w), (height, wide) = lanes(turned), dy_shape[1:], x_shape[2:]
+    pitch = x_shape[0] * height * wide * width
+    for n in range(images[0], images[1]):
+        for i in range(tap[1]):
+            left = at + (n * outputs * out_h + tap[2] + i) * out_w + tap[5]
+            right = start + ((n * height + tap[3] + i * step[0]) * wide + tap[6]) * width
+            tile = accumulate(tile, dy, left, out_h * out_w, 1, turned, right, pitch, step[1] * width, tap[4])
+    return tile
+
+
+@njit(cache=True)
+def weigh_part(dw, x, x_shape, dy, dy_shape, taps, step, kernel, blocks, vectors):
+    """dw for some blocks of outputs and some vectors of channels.  The last block begins early to be a whole one."""
+    width, (batch, channels, height, wide), (outputs, out_h, out_w) = lanes(x), x_shape, dy_shape[1:]
+    pitch, images = batch * height * wide * width, max(1, RUN // (out_h * out_w))
+    turned = np.empty((vectors[1] - vectors[0]) * pitch, x.dtype)
+    turn(turned, x, x_shape, vectors)
+    sums, kernels = np.zeros(len(taps) * TILE * width, x.dtype), np.zeros(COLS * width * kernel, x.dtype)
+    for b in range(blocks[0], blocks[1]):
+        o, v = min(b * ROWS, outputs - ROWS), vectors[0]
+        while v < vectors[1]:
+            at, start = o * out_h * out_w, (v - vectors[0]) * pitch
+            count = COLS if v + COLS <= vectors[1] else 1
+            for t in range(len(taps)):
+                kept = t * ROWS * count * width
+                for n in range(0, batch, images):
+                    run = n, min(batch, n + images)
+                    if count == COLS:
+                        wide = overlap_of(zero_tile(x, TILE), taps[t], step, dy, at, dy_shape, turned, start, x_shape, run)
+                        store_tile(add_tile(wide, sums, kept) if n > 0 else wide, sums, kept)
+                    else:
+                        slim = overlap_of(zero_tile(x, ROWS), taps[t], step, dy, at, dy_shape, turned, start, x_shape, run)
+                        store_tile(add_tile(slim, sums, kept) if n > 0 else slim, sums, kept)
+            for r in range(b * ROWS - o, ROWS):
+                for t in range(len(taps)):
+                    of = (t * ROWS + r) * count * width
+                    for k in range(count * width):
+                        kernels[k * kernel + taps[t, 0]] = sums[of + k]
+                copy_run(dw, ((o + r) * channels + v * width) * kernel, kernels, 0,
+                         min(count * width, channels - v * width) * kernel)
+            v += count
+
+
+@njit(cache=True)
+def weigh_task(task, dw, x, dy, taps, step, cuts, parts):
+    """A task owns some channels and outputs."""
+    cut, part, (outputs, channels, height, wide) = task // parts, task % parts, dw.shape
+    blocks, vectors = ceil_div(outputs, ROWS), ceil_div(channels, lanes(x))
+    weigh_part(dw.reshape(dw.size), x.reshape(x.size), x.shape, dy.reshape(dy.size), dy.shape, taps, step, height * wide,
+               (part * blocks // parts, (part + 1) * blocks // parts), (cut * vectors // cuts, (cut + 1) * vectors // cuts))
+
+
+def weigh(dw, x, dy, taps, step):
+    """dw[o, c, tap t] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p] over the overlap of tap t; 0 for others.
+
+    x (N, C, H, W), dy (N, O, HO, WO), dw (O, C, KH, KW).
+    """
+    blocks, vectors, tasks = -(-len(dw) // ROWS), -(-dw.shape[1] // lanes_of(x)), 2 * get_num_threads()
+    cuts = max(1, min(tasks, vectors // COLS))
+    parts = min(blocks, -(-tasks // cuts))
+    each_task(weigh_task, cuts * parts, (dw, x, dy, taps, step, cuts, parts))
