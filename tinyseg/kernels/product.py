@@ -22,13 +22,14 @@ Sums run over k in order, however the work is divided: the same bits at any numb
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit
 
 from .bands import bands_of, ceil_div, places_of
 from .product_columns import gather, halves_of, pack, spread, zips
 from .product_weights import weigh
 from .simd import REGISTERS, add_products, lanes, store_rows, zero_tile
 from .simd_pairs import store_zipped
+from .tasks import each_task
 
 ROWS, COLS = (6, 4) if REGISTERS == 32 else (4, 3)         # an even number of rows, since two may be zipped
 TILE = ROWS * COLS
@@ -53,8 +54,9 @@ def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start
 
 
 @njit(cache=True)
-def compute(y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, row_step, step, spreads, cuts, parts, tasks):
-    """Tasks (first, last), each a part of the rows for some positions: rows of some images, as `bands_of` cuts them."""
+def compute(worker, y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, row_step, step, spreads, cuts, parts,
+            tasks, workers):
+    """This worker's share of the tasks, each a part of the rows for some positions: rows of images, as `bands_of` cuts them."""
     (out_h, out_w), (many, bands), width = grid, cuts, lanes(y)
     area, depth, taps, gathers = out_h * out_w, weight.size // rows, kernel[0] * kernel[1], not spreads and stride != (1, 1)
     planes = (kernel[0], y_shape[2] * y_shape[3], y_shape[3])
@@ -67,7 +69,7 @@ def compute(y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, ro
     columns = np.empty(depth * longest if gathers else 0, y.dtype)
     product = np.empty(most * longest if spreads and zipped[0] == 0 else 0, y.dtype)
     line = np.empty(longest * stride[1] if spreads else 0, y.dtype)
-    for task in range(tasks[0], tasks[1]):
+    for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
         part, cut = task // all_cuts, task % all_cuts
         r0, r1 = part * units // parts * unit, min(rows, (part + 1) * units // parts * unit)
         if part != packed_part:
@@ -94,38 +96,32 @@ def compute(y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, ro
             spread(y, y_shape, product, line, bias, (r0 // taps, r1 // taps), (n, last), (i0, i1), out_w, kernel, stride)
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def run(y, x, weight, bias, kernel, stride, grid, rows, row_step, step, spreads, threads):
+def run(y, x, weight, bias, kernel, stride, grid, rows, row_step, step, spreads):
     """out[r, p] = bias[r] + Σ_k weight[r·row_step + k·step] · columns[k, p], for all r < rows and positions p of the grid.
 
     `spreads`: x is the columns, and out goes to where y has them.  Else y is out, and columns are those of x.
     """
-    depth = weight.size // rows
-    parts = min(ceil_div(weight.size, 2 * CACHED), ceil_div(rows, ROWS))
-    wide = ceil_div(rows, parts) if spreads else depth
-    cuts = bands_of(len(x), grid[0], grid[1], min(max(CACHED // wide, 128), 1024))
-    all_cuts = ceil_div(len(x), cuts[0]) * cuts[1]
+    depth, threads = weight.size // rows, get_num_threads()
+    parts = min(-(-weight.size // (2 * CACHED)), -(-rows // ROWS))
+    wide = -(-rows // parts) if spreads else depth
+    cuts = bands_of.py_func(len(x), *grid, min(max(CACHED // wide, 128), 1024))
+    all_cuts = -(-len(x) // cuts[0]) * cuts[1]
     unit = ROWS * (kernel[0] * kernel[1] if spreads else 1)
-    parts = min(max(parts, ceil_div(threads, max(all_cuts, 1))), ceil_div(rows, unit))
-    flat_y, flat_x, tasks = y.reshape(y.size), x.reshape(x.size), all_cuts * parts
-    for worker in prange(threads):
-        mine = (worker * tasks // threads, (worker + 1) * tasks // threads)
-        compute(flat_y, y.shape, flat_x, x.shape, weight, bias, kernel, stride, grid, rows, row_step, step, spreads, cuts,
-                parts, mine)
+    parts = min(max(parts, -(-threads // max(all_cuts, 1))), -(-rows // unit))
+    each_task(compute, threads, (y.ravel(), y.shape, x.ravel(), x.shape, weight.ravel(), bias, kernel, stride, grid, rows,
+                                 row_step, step, spreads, cuts, parts, all_cuts * parts, threads))
 
 
 def conv2d(y, x, weight, bias, geometry):
     """As `conv.conv2d`."""
     depth = weight[0].size
-    run(y, x, weight.ravel(), bias, weight.shape[2:], geometry[:2], y.shape[2:], len(weight), depth, 1, False,
-        get_num_threads())
+    run(y, x, weight, bias, weight.shape[2:], geometry[:2], y.shape[2:], len(weight), depth, 1, False)
 
 
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
     """As `conv.conv2d_input_grad`."""
     kernel, stride, rows = weight.shape[2:], geometry[:2], weight[0].size
-    run(dx, dy, weight.ravel(), np.repeat(bias, kernel[0] * kernel[1]), kernel, stride, dy.shape[2:], rows, 1, rows,
-        stride != (1, 1), get_num_threads())
+    run(dx, dy, weight, np.repeat(bias, kernel[0] * kernel[1]), kernel, stride, dy.shape[2:], rows, 1, rows, stride != (1, 1))
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):

@@ -11,11 +11,12 @@ A task owns a panel, and adds up a part of the positions for it, which is fixed:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .bands import bands_of, ceil_div
 from .product_columns import gather, pack
-from .simd import REGISTERS, add_outer, add_tile, lanes, store_tile, zero_tile
+from .simd import REGISTERS, add_outer, add_tile, lanes, lanes_of, store_tile, zero_tile
+from .tasks import each_task
 
 ROWS, COLS = (8, 2) if REGISTERS == 32 else (4, 3)
 TILE = ROWS * COLS
@@ -87,23 +88,35 @@ def collect(dw, outputs, depth, p, total, at, sums, step):
                 to[k] = of[k] if s == 0 else to[k] + of[k]
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def add_part(task, total, size, dw, x, x_shape, dy, dy_shape, kernel, stride, cuts, sums):
+    """A panel of dw, for one of so many parts of all positions."""
+    outputs, panel = dy_shape[1], COLS * lanes(x)
+    depth = dw.size // outputs
+    panels, all_cuts = ceil_div(depth, panel), ceil_div(x_shape[0], cuts[0]) * cuts[1]
+    s, p = task // panels, task % panels
+    add_panel(total, task * size, x, x_shape, dy, dy_shape, kernel, stride, min(p * panel, depth - panel), cuts,
+              s * all_cuts // sums, (s + 1) * all_cuts // sums)
+    if sums == 1:
+        collect(dw, outputs, depth, p, total, p * size, 1, 0)
+
+
+@njit(cache=True)
+def collect_all(dw, outputs, total, size, panels, sums):
+    for p in range(panels):
+        collect(dw, outputs, dw.size // outputs, p, total, p * size, sums, panels * size)
+
+
 def weigh(dw, x, dy, kernel, stride):
     """dw[o, k] = Σ_p dy[o, p] · columns[k, p] for weights of at least ROWS outputs and a panel of k = (c, u, v)."""
-    outputs, depth, panel = dw.shape[0], dw.size // dw.shape[0], COLS * lanes(x)
-    panels = ceil_div(depth, panel)
-    cuts = bands_of(len(x), dy.shape[2], dy.shape[3], POSITIONS)
-    all_cuts = ceil_div(len(x), cuts[0]) * cuts[1]
-    sums = max(1, min(ceil_div(TASKS, panels), all_cuts))
-    size = ceil_div(outputs, ROWS) * ROWS * panel
-    total = np.zeros(sums * panels * size, dw.dtype) if all_cuts == 0 else np.empty(sums * panels * size, dw.dtype)
-    flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dw.reshape(dw.size)
-    for task in prange(sums * panels):
-        s, p = task // panels, task % panels
-        add_panel(total, task * size, flat_x, x.shape, flat_dy, dy.shape, kernel, stride, min(p * panel, depth - panel), cuts,
-                  s * all_cuts // sums, (s + 1) * all_cuts // sums)
-        if sums == 1:
-            collect(flat_dw, outputs, depth, p, total, p * size, 1, 0)
+    outputs, panel = dw.shape[0], COLS * lanes_of(x)
+    panels = -(-dw[0].size // panel)
+    cuts = bands_of.py_func(len(x), *dy.shape[2:], POSITIONS)
+    all_cuts = -(-len(x) // cuts[0]) * cuts[1]
+    sums = max(1, min(-(-TASKS // panels), all_cuts))
+    size = -(-outputs // ROWS) * ROWS * panel
+    total = (np.empty if all_cuts else np.zeros)(sums * panels * size, dw.dtype)
+    each_task(add_part, sums * panels, (total, size, dw.ravel(), x.ravel(), x.shape, dy.ravel(), dy.shape, kernel, stride, cuts,
+                                        sums))
     if sums > 1:
-        for p in range(panels):
-            collect(flat_dw, outputs, depth, p, total, p * size, sums, panels * size)
+        collect_all(dw.ravel(), outputs, total, size, panels, sums)
