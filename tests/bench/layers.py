@@ -131,6 +131,7 @@ class Parts:
 def tinyseg_call(layer: Layer) -> Parts:
     x, w = (ts.Tensor(array, requires_grad=True) for array in data_of(layer))
     x.requires_grad = not layer.image
+    x._memory.handed_out = w._memory.handed_out = False                 # as in a model, whose arrays nobody holds: no checksums
     function = ts.functional.conv_transpose2d if layer.transposed else ts.functional.conv2d
     dy = np.random.default_rng(1).standard_normal(function(x, w, **layer.settings).shape).astype(np.float32)
 
