@@ -105,7 +105,7 @@ def sees_zeros(work: Work) -> bool:
 CONV2D = (
     Algorithm("depthwise", conv_depthwise, lambda work: simd.COMPILED and is_depthwise(work),
               "a kernel for each channel",
-              "there is no matrix product in it: a tile of several outputs would be empty but for one"),
+              "there is no matrix product in it: what counts is to have channels, or neighbours in a row, side by side"),
     Algorithm("winograd4", winograd.f4, lambda work: is_dense_3x3(work) and pays_4(work),
               "3x3, stride 1, dilation 4 at most, float32, channels fill a vector, at most 256 x 256 (weight gradients: half)",
               "a quarter of the multiplications, for a digit of the result", accurate=False),

@@ -1,7 +1,8 @@
 """Depthwise convolution: every channel has a kernel of its own, and `lanes` channels share a vector.
 
-There is no matrix product in it, and few multiplications for each value, so what counts is how values get into vectors.  A band
-of rows of a block of channels is transposed on its way in: the vector at flat[position …] holds one pixel of all channels of
+There is no matrix product in it, and few multiplications for each value, so what counts is how values get into vectors.  Where
+rows are whole vectors already, at stride 1, `depthwise_rows.py` computes it.  Here, for all else, a band of rows of a block of
+channels is transposed on its way in: the vector at flat[position …] holds one pixel of all channels of
 the block.  Then borders, strides, dilations and maps smaller than a vector cost nothing extra, the kernel is a vector for each
 tap, and no lane ever meets another.  With S and R the steps at which results are written and the image is read,
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from .depthwise_rows import convolve_rows, layout_of_rows, suits, vector_places, weigh_rows
+from .depthwise_rows import convolve_rows, plan_of_rows, suits, weigh_rows
 from .simd import add_lane_products, add_tile, lanes, store_rows, store_tile, zero_tile
 from .winograd_tiles import ceil_div, gather_run, spread_run, zero_run
 
@@ -111,6 +112,14 @@ def inner_places(rows, size, left, pitch, width):
 
 
 @njit(cache=True)
+def plan_of(out, size, kernel, geometry, back, width):
+    """(layout, tables, places of an image's pixels in flat, places of results in a band of them)."""
+    layout = layout_of(out, size, kernel, geometry, back)
+    return (layout, tables_of(out, kernel, geometry, back, layout, width),
+            inner_places(layout[6], size[1], layout[4], layout[7], width), inner_places(layout[2], out[1], 0, out[1], width))
+
+
+@njit(cache=True)
 def fill(flat, inner, x, source, channels, size, top, rows, pitch):
     """The band of `rows` rows from pixel row `top` on; columns beside the image are 0 already."""
     width, (height, across) = lanes(x), size
@@ -176,47 +185,40 @@ def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
 
     A task owns a few bands.
     """
-    layout = layout_of(out, shape[2:], kernel, geometry, back)
-    tables = tables_of(out, kernel, geometry, back, layout, lanes(y))
-    inner = inner_places(layout[6], shape[3], layout[4], layout[7], lanes(y))
-    linear = inner_places(layout[2], out[1], 0, out[1], lanes(y))
-    jobs = ceil_div(shape[1], lanes(y)) * shape[0] * layout[1]
-    some = max(1, BAND // 2 // (layout[2] * out[1]))
-    by_rows, rows = suits(out, shape[2:], kernel, geometry, back, lanes(y)), layout_of_rows(out, geometry, back)
-    where = vector_places(shape[3], rows, lanes(y))
+    width, by_rows = lanes(y), suits(out, shape[2:], kernel, geometry, back, lanes(y))
+    layout, tables, inner, linear = plan_of(out, shape[2:], kernel, geometry, back, width)
+    rows, vectors = plan_of_rows(out, shape[2:], geometry, back, width)
+    blocks, bands, most, size = ceil_div(shape[1], width), layout[1], layout[2], BAND // 2
     if by_rows:
-        jobs, some = shape[0] * shape[1] * rows[0], max(1, 16 * BAND // (rows[1] * out[1]))
+        blocks, bands, most, size = shape[1], rows[0], rows[1], 16 * BAND
+    jobs, some = shape[0] * blocks * bands, max(1, size // (most * out[1]))
     for task in prange(ceil_div(jobs, some)):
+        mine = task * some, min(jobs, (task + 1) * some)
         if by_rows:
-            convolve_rows(y, x, shape, out, weight, bias, geometry[4:], back, (task * some, min(jobs, (task + 1) * some)),
-                          rows, where)
-            continue
-        convolve_jobs(y, x, shape, out, weight, bias, (task * some, min(jobs, (task + 1) * some)), layout, tables, inner,
-                      linear)
+            convolve_rows(y, x, shape, out, weight, bias, geometry[4:], back, mine, rows, vectors)
+        else:
+            convolve_jobs(y, x, shape, out, weight, bias, mine, layout, tables, inner, linear)
 
 
 @njit(cache=True, parallel=True, nogil=True)
 def weigh(dw, x, shape, dy, out, kernel, geometry):
     """dw[c, u, v] = Σ_nij dy[n, c, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], all flat.  A task owns a part of a sum."""
-    width, layout = lanes(x), layout_of(out, shape[2:], kernel, geometry, False)
-    tables = tables_of(out, kernel, geometry, False, layout, width)
-    inner = inner_places(layout[6], shape[3], layout[4], layout[7], width)
-    linear = inner_places(layout[2], out[1], 0, out[1], width)
-    jobs, blocks = shape[0] * layout[1], ceil_div(shape[1], width)
-    some = max(1, 4 * BAND // (layout[2] * out[1]))
-    parts = ceil_div(jobs, some)
-    total = np.zeros((blocks, parts, tables[2].size * width), dw.dtype)
-    by_rows, rows = suits(out, shape[2:], kernel, geometry, False, width), layout_of_rows(out, geometry, False)
-    tasks, each, where = blocks * parts, ceil_div(shape[1], 32), vector_places(shape[3], rows, width)
+    width, by_rows = lanes(x), suits(out, shape[2:], kernel, geometry, False, lanes(x))
+    layout, tables, inner, linear = plan_of(out, shape[2:], kernel, geometry, False, width)
+    rows, vectors = plan_of_rows(out, shape[2:], geometry, False, width)
+    jobs, some = shape[0] * layout[1], max(1, 4 * BAND // (layout[2] * out[1]))
+    parts, each = ceil_div(jobs, some), ceil_div(shape[1], 32)
+    total = np.zeros((ceil_div(shape[1], width), parts, tables[2].size * width), dw.dtype)
+    tasks = len(total) * parts
     if by_rows:
         tasks = ceil_div(shape[1], each)
     for task in prange(tasks):
         if by_rows:
-            weigh_rows(dw, x, shape, dy, out, (task * each, min(shape[1], (task + 1) * each)), geometry[4:], rows, where)
-            continue
-        block, part = task // parts, task % parts
-        weigh_jobs(total[block, part], x, shape, dy, out, block * width, (part * some, min(jobs, (part + 1) * some)), layout,
-                   tables, inner, linear)
+            weigh_rows(dw, x, shape, dy, out, (task * each, min(shape[1], (task + 1) * each)), geometry[4:], rows, vectors)
+        else:
+            block, part = task // parts, task % parts
+            mine = part * some, min(jobs, (part + 1) * some)
+            weigh_jobs(total[block, part], x, shape, dy, out, block * width, mine, layout, tables, inner, linear)
     if not by_rows:
         add_parts(dw, total, kernel[0] * kernel[1], width)
 

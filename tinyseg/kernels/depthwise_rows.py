@@ -73,13 +73,14 @@ def suits(out, size, kernel, geometry, back, width):
 
 
 @njit(cache=True)
-def vector_places(across, layout, width):
-    """Where flat keeps the vectors of the rows of an image, one after the other."""
+def plan_of_rows(out, size, geometry, back, width):
+    """(layout, where flat keeps the vectors of the rows of an image, one after the other)."""
+    layout, across = layout_of_rows(out, geometry, back), size[1]
     _, most, _, left, more, pitch = layout
     places = np.empty((most + more) * across // width, np.int64)
     for v in range(places.size):
         places[v] = v * width // across * pitch + v * width % across - left
-    return places
+    return layout, places
 
 
 @njit(cache=True)
