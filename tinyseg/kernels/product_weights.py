@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, prange
 
 from .bands import bands_of, ceil_div
-from .product_columns import gather, pack
+from .product_columns import gather, pack_transposed, part_of
 from .simd import REGISTERS, add_outer, add_tile, lanes, store_tile, zero_tile
 
 ROWS, COLS = (8, 2) if REGISTERS == 32 else (4, 3)
@@ -48,28 +48,28 @@ def add_positions(total, at, dy, start, image, area, outputs, xs, images, count,
 
 
 @njit(cache=True)
-def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, first, last):
-    """total[at …] = what cuts first ≤ cut < last give to the panel that begins with k; `cuts`: as `bands_of` says."""
+def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, mine):
+    """total[at …] = what cuts (first, last) give to the panel that begins with k; `cuts`: as `bands_of` says."""
     (many, bands), (outputs, out_h, out_w), panel, taps = cuts, dy_shape[1:], COLS * lanes(x), kernel[0] * kernel[1]
     area, longest = out_h * out_w, many * ceil_div(out_h, bands) * out_w
     channels = (k // taps, ceil_div(k + panel, taps))
     gathers = stride != (1, 1)
-    columns = np.empty((channels[1] - channels[0]) * taps * longest if gathers else 0, x.dtype)
+    columns = np.empty(((channels[1] - channels[0]) * taps + 1) * longest if gathers else 0, x.dtype)
     xs = np.empty(longest * panel, x.dtype)
-    for cut in range(first, last):
+    for cut in range(mine[0], mine[1]):
         n, band = cut // bands * many, cut % bands
-        images, (i0, i1) = min(x_shape[0] - n, many), (band * out_h // bands, (band + 1) * out_h // bands)
+        images, (i0, i1) = min(x_shape[0] - n, many), part_of(band, bands, out_h)
         plane = (i1 - i0) * out_w
         if gathers:
             gather(columns, x, x_shape, (n, n + images), channels, (i0, i1), out_w, kernel, stride)
             row = images * plane
-            pack(xs, 0, panel, columns, (k - channels[0] * taps) * row, panel, row, row, 1)
+            pack_transposed(xs, panel, columns, (k - channels[0] * taps) * row, row, panel, row)
         else:
             for m in range(images):
                 start = ((n + m) * x_shape[1] + k) * area + i0 * out_w
-                pack(xs, m * plane * panel, panel, x, start, panel, plane, area, 1)
+                pack_transposed(xs[m * plane * panel:], panel, x, start, area, panel, plane)
         start = n * outputs * area + i0 * out_w
-        add_positions(total, at, dy, start, outputs * area, area, outputs, xs, images, plane, cut > first)
+        add_positions(total, at, dy, start, outputs * area, area, outputs, xs, images, plane, cut > mine[0])
 
 
 @njit(cache=True)
@@ -101,7 +101,7 @@ def weigh(dw, x, dy, kernel, stride):
     for task in prange(sums * panels):
         s, p = task // panels, task % panels
         add_panel(total, task * size, flat_x, x.shape, flat_dy, dy.shape, kernel, stride, min(p * panel, depth - panel), cuts,
-                  s * all_cuts // sums, (s + 1) * all_cuts // sums)
+                  part_of(s, sums, all_cuts))
         if sums == 1:
             collect(flat_dw, outputs, depth, p, total, p * size, 1, 0)
     if sums > 1:
