@@ -25,7 +25,7 @@ import numpy as np
 from numba import get_num_threads, njit
 
 from .bands import bands_of, ceil_div, places_of
-from .product_columns import gather, halves_of, pack, spread, zips
+from .product_columns import alternates, gather, halves_of, pack_rows, pack_transposed, part_of, spread
 from .product_weights import weigh
 from .simd import REGISTERS, add_products, lanes, store_rows, zero_tile
 from .simd_pairs import store_zipped
@@ -54,34 +54,39 @@ def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start
 
 
 @njit(cache=True)
-def compute(worker, y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, row_step, step, spreads, cuts, parts,
-            tasks, workers):
+def compute(worker, y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, transposes, spreads, cuts, parts, tasks,
+            workers):
     """This worker's share of the tasks, each a part of the rows for some positions: rows of images, as `bands_of` cuts them."""
     (out_h, out_w), (many, bands), width = grid, cuts, lanes(y)
     area, depth, taps, gathers = out_h * out_w, weight.size // rows, kernel[0] * kernel[1], not spreads and stride != (1, 1)
     planes = (kernel[0], y_shape[2] * y_shape[3], y_shape[3])
-    zipped = planes if spreads and zips(kernel, stride, out_w, width) else (0, 0, 0)
+    zipped = planes if spreads and kernel == stride and alternates(stride, y_shape[3], out_w, width) else (0, 0, 0)
     unit = ROWS * taps if spreads else ROWS                      # parts have whole tiles, and all taps of a channel
     units, all_cuts = ceil_div(rows, unit), ceil_div(x_shape[0], many) * bands
     most, longest = ceil_div(units, parts) * unit, many * ceil_div(out_h, bands) * out_w
     row = (ceil_div(most, width) | 1) * width                    # an odd number of vectors: not all in the same cache sets
-    packed, packed_part = np.empty(depth * row + ROWS, y.dtype), -1
-    columns = np.empty(depth * longest if gathers else 0, y.dtype)
+    packed, packed_part, channels = np.empty(depth * row + ROWS, y.dtype), -1, part_of(0, 1, x_shape[1])
+    columns = np.empty((depth + 1) * longest if gathers else 0, y.dtype)
     product = np.empty(most * longest if spreads and zipped[0] == 0 else 0, y.dtype)
     line = np.empty(longest * stride[1] if spreads else 0, y.dtype)
-    for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
+    first_task, last_task = part_of(worker, workers, tasks)
+    for task in range(first_task, last_task):
         part, cut = task // all_cuts, task % all_cuts
-        r0, r1 = part * units // parts * unit, min(rows, (part + 1) * units // parts * unit)
+        r0, r1 = part_of(part, parts, units)
+        r0, r1 = r0 * unit, min(rows, r1 * unit)
         if part != packed_part:
-            pack(packed, 0, row, weight, r0 * row_step, r1 - r0, depth, row_step, step)
+            if transposes:
+                pack_transposed(packed, row, weight, r0 * depth, depth, r1 - r0, depth)
+            else:
+                pack_rows(packed, row, weight, r0, rows, r1 - r0, depth)
             packed_part = part
         n, band = cut // bands * many, cut % bands
-        last, (i0, i1) = min(x_shape[0], n + many), (band * out_h // bands, (band + 1) * out_h // bands)
+        last, (i0, i1) = min(x_shape[0], n + many), part_of(band, bands, out_h)
         plane = (i1 - i0) * out_w
         flat, start, from_row, from_image = x, n * x_shape[1] * area + i0 * out_w, area, x_shape[1] * area
         out, at, to_row, to_image = y, (n * rows + r0) * area + i0 * out_w, area, rows * area
         if gathers:
-            gather(columns, x, x_shape, (n, last), (0, x_shape[1]), (i0, i1), out_w, kernel, stride)
+            gather(columns, x, x_shape, (n, last), channels, (i0, i1), out_w, kernel, stride)
             flat, start, from_row, from_image = columns, 0, (last - n) * plane, plane
         elif spreads and zipped[0] == 0:
             out, at, to_row, to_image = product, 0, (last - n) * plane, plane
@@ -96,10 +101,11 @@ def compute(worker, y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, 
             spread(y, y_shape, product, line, bias, (r0 // taps, r1 // taps), (n, last), (i0, i1), out_w, kernel, stride)
 
 
-def run(y, x, weight, bias, kernel, stride, grid, rows, row_step, step, spreads):
-    """out[r, p] = bias[r] + Σ_k weight[r·row_step + k·step] · columns[k, p], for all r < rows and positions p of the grid.
+def run(y, x, weight, bias, kernel, stride, grid, rows, transposes, spreads):
+    """out[r, p] = bias[r] + Σ_k weight[r, k] · columns[k, p], for all r < rows and positions p of the grid.
 
-    `spreads`: x is the columns, and out goes to where y has them.  Else y is out, and columns are those of x.
+    `transposes`: weight is (rows, depth) in memory, else (depth, rows).  `spreads`: x is the columns, and out goes to where y
+    has them; else y is out, and the columns are those of x.
     """
     depth, threads = weight.size // rows, get_num_threads()
     parts = min(-(-weight.size // (2 * CACHED)), -(-rows // ROWS))
@@ -109,19 +115,19 @@ def run(y, x, weight, bias, kernel, stride, grid, rows, row_step, step, spreads)
     unit = ROWS * (kernel[0] * kernel[1] if spreads else 1)
     parts = min(max(parts, -(-threads // max(all_cuts, 1))), -(-rows // unit))
     each_task(compute, threads, (y.ravel(), y.shape, x.ravel(), x.shape, weight.ravel(), bias, kernel, stride, grid, rows,
-                                 row_step, step, spreads, cuts, parts, all_cuts * parts, threads))
+                                 transposes, spreads, cuts, parts, all_cuts * parts, threads))
 
 
 def conv2d(y, x, weight, bias, geometry):
     """As `conv.conv2d`."""
-    depth = weight[0].size
-    run(y, x, weight, bias, weight.shape[2:], geometry[:2], y.shape[2:], len(weight), depth, 1, False)
+    run(y, x, weight, bias, weight.shape[2:], geometry[:2], y.shape[2:], len(weight), True, False)
 
 
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
     """As `conv.conv2d_input_grad`."""
-    kernel, stride, rows = weight.shape[2:], geometry[:2], weight[0].size
-    run(dx, dy, weight, np.repeat(bias, kernel[0] * kernel[1]), kernel, stride, dy.shape[2:], rows, 1, rows, stride != (1, 1))
+    kernel, rows = weight.shape[2:], weight[0].size
+    run(dx, dy, weight, np.repeat(bias, kernel[0] * kernel[1]), kernel, geometry[:2], dy.shape[2:], rows, False,
+        geometry[:2] != (1, 1))
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):

@@ -4,47 +4,57 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .bands import fill, places_of
+from .bands import ceil_div, places_of
 from .simd import add_tile, copy_run, lanes, store_tile, zero_tile
 from .simd_pairs import unzip
 from .simd_squares import spread_columns
 
 
 @njit(cache=True)
-def pack(packed, at, pitch, source, start, rows, depth, row_step, step):
-    """packed[at + k·pitch + r] = source[start + r·row_step + k·step] for r < rows, k < depth; one of the steps is 1.
-
-    By whole vectors: at row_step 1 as they are, else transposed in squares.
-    """
-    width = lanes(packed)
-    places = np.arange(width) * pitch
-    for r in range(0, rows, width):
-        wide, k = min(width, rows - r), 0
-        if step == 1 and depth >= width:
-            while k < depth:
-                k = min(k, depth - width)
-                spread_columns(packed, places, 0, at + k * pitch + r, source, start + r * row_step + k, row_step, wide)
-                k += width
-        elif row_step == 1 and wide == width:
-            for k in range(depth):
-                store_tile(add_tile(zero_tile(packed, 1), source, start + r + k * step), packed, at + k * pitch + r)
-        else:
-            for k in range(depth):
-                for i in range(wide):
-                    packed[at + k * pitch + r + i] = source[start + (r + i) * row_step + k * step]
+def part_of(index, parts, count):
+    """[first, last) of one of the parts of range(count)."""
+    return index * count // parts, (index + 1) * count // parts
 
 
 @njit(cache=True)
-def zips(kernel, stride, out_w, width):
-    """Do a vector's positions and their neighbours at stride 2 fill two vectors of the image, each in one row?"""
-    return kernel == stride and kernel[1] == 2 and (out_w >= width or 2 * out_w == width)
+def pack_transposed(packed, pitch, source, start, step, rows, depth):
+    """packed[k·pitch + r] = source[start + r·step + k] for r < rows, k < depth; pitch has room for whole vectors of r."""
+    width = lanes(packed)
+    places = np.arange(width) * pitch
+    for r in range(0, rows, width):
+        if depth >= width:
+            for square in range(ceil_div(depth, width)):
+                k = min(square * width, depth - width)
+                spread_columns(packed, places, 0, k * pitch + r, source, start + r * step + k, step, min(width, rows - r))
+        else:
+            for k in range(depth):
+                for i in range(r, min(r + width, rows)):
+                    packed[k * pitch + i] = source[start + i * step + k]
+
+
+@njit(cache=True)
+def pack_rows(packed, pitch, source, start, step, rows, depth):
+    """packed[k·pitch + r] = source[start + r + k·step] for r < rows, k < depth."""
+    for k in range(depth):
+        for r in range(0, rows, lanes(packed)):
+            if r + lanes(packed) <= rows:
+                store_tile(add_tile(zero_tile(packed, 1), source, start + k * step + r), packed, k * pitch + r)
+            else:
+                for i in range(r, rows):
+                    packed[k * pitch + i] = source[start + k * step + i]
+
+
+@njit(cache=True)
+def alternates(stride, wide, out_w, width):
+    """Is a vector of positions, with what lies between them at stride 2, two vectors of the image, each in one of its rows?"""
+    return stride[1] == 2 and wide == 2 * out_w and (out_w >= width or 2 * out_w == width)
 
 
 @njit(cache=True)
 def halves_of(images, rows, out_w, image, pitch, width):
     """Where the two vectors of the image begin for each vector of positions, as `places_of` orders these."""
     by_rows = out_w >= width
-    positions, _, count = places_of(images, rows, out_w, out_w, rows * out_w, 0, width, by_rows)
+    positions, _, count = places_of(images, rows, out_w, out_w, rows * out_w, image, width, by_rows)
     halves = np.empty(2 * positions.size, np.int64)
     for v in range(positions.size):
         n, i, j = positions[v] // (rows * out_w), positions[v] // out_w % rows, positions[v] % out_w
@@ -55,21 +65,30 @@ def halves_of(images, rows, out_w, image, pitch, width):
 
 @njit(cache=True)
 def gather(columns, x, shape, images, channels, rows, out_w, kernel, stride):
-    """columns[(c, u, v), (n, i, j)] = x[n, c, i·s + u, j·s + v] for images, channels, rows i (first, last)."""
-    all_channels, height, width = shape[1:]
-    many, tall = images[1] - images[0], rows[1] - rows[0]
-    if not zips(kernel, stride, out_w, lanes(x)):
-        fill(columns, x, shape, images, channels, rows, out_w, kernel, (stride[0], stride[1], 0, 0, 1, 1), False)
-        return
-    positions, halves, vectors = halves_of(many, tall, out_w, all_channels * height * width, stride[0] * width, lanes(x))
-    row = many * tall * out_w
-    for pair in range((channels[1] - channels[0]) * kernel[0]):
-        c, u = channels[0] + pair // kernel[0], pair % kernel[0]
-        start = ((images[0] * all_channels + c) * height + rows[0] * stride[0] + u) * width
-        to = 2 * pair * row
-        for v in range(vectors):
-            unzip(columns, to + positions[v], columns, to + row + positions[v], x, start + halves[2 * v],
-                  start + halves[2 * v + 1])
+    """columns[(c, u, v), (n, i, j)] = x[n, c, i·s + u, j·s + v] for images, channels, rows i (first, last).
+
+    `columns` has room for one more row, of which nothing is said.
+    """
+    height, width = shape[2], shape[3]
+    many, tall, depth = images[1] - images[0], rows[1] - rows[0], (channels[1] - channels[0]) * kernel[0] * kernel[1]
+    row, image = many * tall * out_w, shape[1] * height * width
+    positions, halves, vectors = halves_of(many, tall, out_w, image, stride[0] * width, lanes(x))
+    for k in range(0, depth, kernel[1]):
+        c, u = channels[0] + k // kernel[1] // kernel[0], k // kernel[1] % kernel[0]
+        start = images[0] * image + (c * height + rows[0] * stride[0] + u) * width
+        if alternates(stride, width, out_w, lanes(x)):
+            odds = (k + 1 if kernel[1] == 2 else depth) * row
+            for v in range(vectors):
+                unzip(columns, k * row + positions[v], columns, odds + positions[v], x, start + halves[2 * v],
+                      start + halves[2 * v + 1])
+        else:
+            for v in range(kernel[1]):
+                to = (k + v) * row
+                for line in range(many * tall):
+                    source = start + line // tall * image + line % tall * stride[0] * width + v
+                    for j in range(out_w):
+                        columns[to + j] = x[source + j * stride[1]]
+                    to += out_w
 
 
 @njit(cache=True)

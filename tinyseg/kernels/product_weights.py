@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from .bands import bands_of, ceil_div
-from .product_columns import gather, pack
+from .product_columns import gather, pack_transposed, part_of
 from .simd import REGISTERS, add_outer, add_tile, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
 
@@ -49,28 +49,28 @@ def add_positions(total, at, dy, start, image, area, outputs, xs, images, count,
 
 
 @njit(cache=True)
-def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, first, last):
-    """total[at …] = what cuts first ≤ cut < last give to the panel that begins with k; `cuts`: as `bands_of` says."""
+def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, mine):
+    """total[at …] = what cuts (first, last) give to the panel that begins with k; `cuts`: as `bands_of` says."""
     (many, bands), (outputs, out_h, out_w), panel, taps = cuts, dy_shape[1:], COLS * lanes(x), kernel[0] * kernel[1]
     area, longest = out_h * out_w, many * ceil_div(out_h, bands) * out_w
     channels = (k // taps, ceil_div(k + panel, taps))
     gathers = stride != (1, 1)
-    columns = np.empty((channels[1] - channels[0]) * taps * longest if gathers else 0, x.dtype)
+    columns = np.empty(((channels[1] - channels[0]) * taps + 1) * longest if gathers else 0, x.dtype)
     xs = np.empty(longest * panel, x.dtype)
-    for cut in range(first, last):
+    for cut in range(mine[0], mine[1]):
         n, band = cut // bands * many, cut % bands
-        images, (i0, i1) = min(x_shape[0] - n, many), (band * out_h // bands, (band + 1) * out_h // bands)
+        images, (i0, i1) = min(x_shape[0] - n, many), part_of(band, bands, out_h)
         plane = (i1 - i0) * out_w
         if gathers:
             gather(columns, x, x_shape, (n, n + images), channels, (i0, i1), out_w, kernel, stride)
             row = images * plane
-            pack(xs, 0, panel, columns, (k - channels[0] * taps) * row, panel, row, row, 1)
+            pack_transposed(xs, panel, columns, (k - channels[0] * taps) * row, row, panel, row)
         else:
             for m in range(images):
                 start = ((n + m) * x_shape[1] + k) * area + i0 * out_w
-                pack(xs, m * plane * panel, panel, x, start, panel, plane, area, 1)
+                pack_transposed(xs[m * plane * panel:], panel, x, start, area, panel, plane)
         start = n * outputs * area + i0 * out_w
-        add_positions(total, at, dy, start, outputs * area, area, outputs, xs, images, plane, cut > first)
+        add_positions(total, at, dy, start, outputs * area, area, outputs, xs, images, plane, cut > mine[0])
 
 
 @njit(cache=True)
@@ -96,21 +96,20 @@ def add_part(task, total, size, dw, x, x_shape, dy, dy_shape, kernel, stride, cu
     panels, all_cuts = ceil_div(depth, panel), ceil_div(x_shape[0], cuts[0]) * cuts[1]
     s, p = task // panels, task % panels
     add_panel(total, task * size, x, x_shape, dy, dy_shape, kernel, stride, min(p * panel, depth - panel), cuts,
-              s * all_cuts // sums, (s + 1) * all_cuts // sums)
+              part_of(s, sums, all_cuts))
     if sums == 1:
         collect(dw, outputs, depth, p, total, p * size, 1, 0)
 
 
 @njit(cache=True)
-def collect_all(dw, outputs, total, size, panels, sums):
-    for p in range(panels):
-        collect(dw, outputs, dw.size // outputs, p, total, p * size, sums, panels * size)
+def collect_panel(p, dw, outputs, depth, total, size, sums, step):
+    collect(dw, outputs, depth, p, total, p * size, sums, step)
 
 
 def weigh(dw, x, dy, kernel, stride):
     """dw[o, k] = Σ_p dy[o, p] · columns[k, p] for weights of at least ROWS outputs and a panel of k = (c, u, v)."""
-    outputs, panel = dw.shape[0], COLS * lanes_of(x)
-    panels = -(-dw[0].size // panel)
+    outputs, depth, panel = dw.shape[0], dw[0].size, COLS * lanes_of(x)
+    panels = -(-depth // panel)
     cuts = bands_of.py_func(len(x), *dy.shape[2:], POSITIONS)
     all_cuts = -(-len(x) // cuts[0]) * cuts[1]
     sums = max(1, min(-(-TASKS // panels), all_cuts))
@@ -119,4 +118,4 @@ def weigh(dw, x, dy, kernel, stride):
     each_task(add_part, sums * panels, (total, size, dw.ravel(), x.ravel(), x.shape, dy.ravel(), dy.shape, kernel, stride, cuts,
                                         sums))
     if sums > 1:
-        collect_all(dw.ravel(), outputs, total, size, panels, sums)
+        each_task(collect_panel, panels, (dw.ravel(), outputs, depth, total, size, sums, panels * size))
