@@ -150,8 +150,11 @@ def correlate(y, x, weight, bias, taps, firsts, kernel, geometry, channels, out_
     depth = max(1, min(channels, CHANNEL_ROWS // rows if by_rows else COLUMNS // columns))
     each = depth * planes + phases * outputs * ((depth < channels) + (phases > 1))
     many, bands = bands_of(len(x), out_h, out_w, min(max(CACHED // each, 256), 4096))
-    cuts = ceil_div(len(x), many) * bands
-    parts = min(all_blocks, ceil_div(2 * threads, groups * max(cuts, 1)))
+    share = ceil_div(len(x), threads)
+    if many > share and share * out_h * out_w >= 256:            # enough for every thread, without filling anything twice
+        many = share
+    cuts = max(1, ceil_div(len(x), many) * bands)
+    parts = 1 if groups * cuts % threads == 0 else min(all_blocks, ceil_div(2 * threads, groups * cuts))
     flat_y, flat_x = y.reshape(y.size), x.reshape(x.size)
     for task in prange(cuts * groups * parts):
         cut, group, part = task // (groups * parts), task // parts % groups, task % parts
