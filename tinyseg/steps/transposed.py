@@ -59,7 +59,7 @@ def _scatter_frames(x: Array, kernel: Array, s: Settings) -> Iterator[Frame]:
     (top, left), output = s["padding"], run.result[0, 0]
     inner = np.s_[top:top + output.shape[0], left:left + output.shape[1]]
     sentence = "The canvas is the output; cells that no element has reached are 0." if not (top or left) else \
-        f"Padding {s['padding']} crops the canvas: that many rows go above and below, that many columns left and right."
+        f"Padding crops the canvas: rows are cut off at top and bottom, {top} each, columns at left and right, {left} each."
     yield Frame(sentence, (grid("Canvas", canvas, padding=np.s_[:], read=inner),
                            grid("Output", output, written=np.s_[:])))
 

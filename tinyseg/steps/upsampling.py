@@ -24,7 +24,7 @@ Upsample = Callable[[Array], Array]
 
 
 def upsampling(input: Any = ((1, 2), (3, 4)), stride: int = 2) -> Steps:
-    """Every method of upsampling on the same image, one frame each, and in each what becomes of one pixel.
+    """Every method of upsampling: on the same image, one frame each, and in each what becomes of one pixel.
 
     input (H, W), enlarged `stride` times; two ways keep corner pixels in the corners: s(H - 1) + 1 rows.
 
