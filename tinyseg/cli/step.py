@@ -21,7 +21,8 @@ SUFFIXES = {".npy", ".csv", ".txt"}
 def add(commands: argparse._SubParsersAction) -> None:
     parser = add_command(commands, "step", run, HELP)
     parser.formatter_class = WithSteppers
-    parser.add_argument("stepper", nargs="?", metavar="STEPPER", help="which one, of the list below (default: the list, with what each takes)")
+    parser.add_argument("stepper", nargs="?", metavar="STEPPER",
+                        help="which one, of the list below (default: the list, with what each takes)")
     for name, (read, metavar, help) in ARGUMENTS.items():
         parser.add_argument(option(name), type=read, metavar=metavar, help=help)
     parser.add_argument("--frames", type=_frame_numbers, metavar="LIST", help="only these frames, such as 1,4,9-12")

@@ -47,7 +47,7 @@ def plot(steps: Steps) -> None:
         raise ValueError(f"plot: {len(steps)} frames; expected 1 to {MOST_FIGURES}, so choose some of them")
     book = Book(steps, SINGLE)
     for k in range(len(steps)):
-        still = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)    # after "none", saving sets the style's
+        still = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)    # "none" lasts until it is saved
         figure = plt.figure(figsize=(book.size[0] / 120, book.size[1] / 120), dpi=120, layout=still)
         ax = figure.add_axes((0, 0, 1, 1))
         ax.imshow(book.draw(k))
@@ -198,7 +198,7 @@ class Book:
 
     def _wrapped(self, sentence: str) -> list[str]:
         lines = [""]
-        for word in sentence.split():
+        for word in sentence.split(" "):             # not at a no-break space, which holds a formula together
             longer = f"{lines[-1]} {word}".strip()
             if self._length(longer) <= self.width - 2 * self.margin:
                 lines[-1] = longer

@@ -20,6 +20,7 @@ from .frames import Frame, Grid, Steps, grid, number
 from .pooling import ENCODER_IMAGE
 from .watch import reference, watch
 
+WEIGHTS = "(1 - distance down)(1 - distance across)".replace(" ", "\xa0")             # in one line
 Upsample = Callable[[Array], Array]
 
 
@@ -107,7 +108,7 @@ def _bilinear_frames(x: Array, size: tuple[int, int], align_corners: bool) -> It
         row, column = down[i] @ np.arange(x.shape[0]), across[j] @ np.arange(x.shape[1])
         around = np.count_nonzero(weights)
         yield Frame(f"Output ({i}, {j}) lies in the input at row {number(row)}, column {number(column)}: {around} "
-                    f"pixel{'' if around == 1 else 's'} there, weighted (1 - distance down)(1 - distance across), "
+                    f"pixel{'' if around == 1 else 's'} there, weighted {WEIGHTS}, "
                     f"make{'s' if around == 1 else ''} {number(output[i, j])}.",
                     (grid("Input", x, read=weights > 0), grid("Weights", weights, read=weights > 0),
                      grid("Output", output, written=(i, j))), run.code)
