@@ -104,9 +104,10 @@ def _interleave(x: Array, stride: tuple[int, int]) -> Array:
 
 
 def _extent(mask: Array) -> str:
-    """rows 0 to 2, columns 4 to 6"""
+    """rows 0 to 2, column 4"""
     rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
-    return f"rows {rows[0]} to {rows[-1]}, columns {columns[0]} to {columns[-1]}"
+    return ", ".join(f"{name}s {at[0]} to {at[-1]}" if len(at) > 1 else f"{name} {at[0]}"
+                     for name, at in (("row", rows), ("column", columns)))
 
 
 def _checked(name: str, input: Any, kernel: Any, stride: IntPair, padding: IntPair, dilation: IntPair,
