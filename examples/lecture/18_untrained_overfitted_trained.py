@@ -23,8 +23,8 @@ plt.style.use(plots.SLIDE)
 # --------------------------------
 # The library draws images and masks, as many as we like; the test set has no scene in common with the training set.
 # An untrained network has no opinion: its loss is about ln 6, that of a guess among six classes.
-train_set = ts.data.Scenes(length=160, size=48, num_classes=6, transform=RandomHorizontalFlip())
-test_set = ts.data.Scenes(length=30, size=48, num_classes=6, split="test")
+train_set = ts.data.Scenes(length=144, size=48, num_classes=6, transform=RandomHorizontalFlip())
+test_set = ts.data.Scenes(length=20, size=48, num_classes=6, split="test")
 (example, example_mask), (unseen, unseen_mask) = train_set.read(5), test_set.read(2)
 
 
@@ -59,7 +59,7 @@ assert losses[-1] < 0.02 * losses[0]
 # %%
 # Many images
 # -----------
-# The same network sees 160 images four times, four at a time, mirrored or not, at a learning rate that falls to zero.
+# The same network sees 144 images four times, four at a time, mirrored or not, at a learning rate that falls to zero.
 EPOCHS = 4
 trained = new_network()
 loader = ts.data.DataLoader(train_set, batch_size=4, shuffle=True)
@@ -80,9 +80,9 @@ figure, (one, many) = plt.subplots(1, 2, figsize=(13, 5), sharey=True)
 one.plot(range(1, 61), losses, color=plots.BLUE, label="on the one example")
 one.axhline(elsewhere, color=plots.VERMILION, linestyle="--", label="in the end, on the test set")
 one.set(title="Trained on one image", xlabel="step", ylabel="loss (cross-entropy)", ylim=(0, 5))
-for key, label, colour in [("loss", "on the 160 images", plots.BLUE), ("val_loss", "on the test set", plots.VERMILION)]:
+for key, label, colour in [("loss", "on the 144 images", plots.BLUE), ("val_loss", "on the test set", plots.VERMILION)]:
     many.plot([row["epoch"] for row in history], [row[key] for row in history], "o-", color=colour, label=label)
-many.set(title="Trained on 160 images", xlabel="epoch", xticks=range(1, EPOCHS + 1))
+many.set(title="Trained on 144 images", xlabel="epoch", xticks=range(1, EPOCHS + 1))
 for ax in (one, many):
     ax.axhline(np.log(6), color="0.5", linewidth=1)
     ax.text(ax.get_xlim()[1], np.log(6), "ln 6: a guess ", ha="right", va="bottom", color="0.3")
@@ -110,7 +110,7 @@ for name, model in [("untrained", untrained), ("overfitted", overfitted), ("trai
     rows[0].append((f"{name}: mIoU {ious[name][0]:.2f}", colorize(on_example, OKABE_ITO)))
     rows[1].append((f"{name}: mIoU {ious[name][1]:.2f}", colorize(on_unseen, OKABE_ITO)))
 
-print(f"{'mean IoU on':12} {'the example':>12} {'the unseen one':>15} {'30 test images':>15}")
+print(f"{'mean IoU on':12} {'the example':>12} {'the unseen one':>15} {'20 test images':>15}")
 for name, values in ious.items():
     print(f"{name:12} {values[0]:12.2f} {values[1]:15.2f} {values[2]:15.2f}")
 
@@ -123,5 +123,5 @@ assert ious["overfitted"][0] > 0.95                        # its own image
 assert ious["trained"][2] > 2 * ious["overfitted"][2]      # the test set
 
 # %%
-# **Try:** 16 training images in place of 160, and ten times as many epochs: at which epoch does the loss on the test set
+# **Try:** 16 training images in place of 144, and ten times as many epochs: at which epoch does the loss on the test set
 # begin to rise?
