@@ -53,7 +53,7 @@ plt.show()
 
 # %%
 # **See:** how the pooling found those places: of the last window the 8 is the largest, pixel 15 counted row by row.  Then
-# unpooling, which puts it back there.  (``choose`` counts the frames of a run from 1; ``run[3]`` is the fourth, as in any list.)
+# unpooling, which puts it back there.  (``choose`` counts the frames of a run from 1; ``run[3]`` is the fourth, as in a list.)
 run = steps.max_pool(pooled_image[0, 0])
 run.choose([4, 8]).plot()
 plt.show()
