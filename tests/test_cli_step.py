@@ -28,6 +28,16 @@ def test_alone_it_lists_the_steppers_and_their_options(capsys):
     assert "--input --kernel --stride --padding --dilation --output-padding" in out
 
 
+def test_its_help_ends_with_the_steppers_in_a_line_each(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as status:
+        main(["step", "--help"])
+    out = capsys.readouterr().out
+    lines = out.partition("steppers:\n")[2].splitlines()
+    assert status.value.code == 0 and [line.split()[0] for line in lines] == list(steps.STEPPERS)
+    assert all(re.match(r"  [a-z0-9-]+ +\w+ ?\w", line) for line in lines) and max(map(len, out.splitlines())) <= 80
+
+
 def test_piped_it_prints_plain_text(capsys):
     assert main(["step", "conv", *SMALL]) == 0
     out = capsys.readouterr().out
@@ -184,7 +194,8 @@ def test_what_fits_and_what_does_not(terminal):
     assert len(lines) == 24 and max(map(len, lines)) <= 80
     assert any("7.25" in line for line in lines), "the last row of the canvas"
     window.resize(12, 60)
-    shown = window.wait("not all is shown: enlarge the window")
+    window.wait("not all is shown: enlarge the window")
+    shown = window.wait("q quit")
     assert shown.count("\r\n") == 11
     window.press("q")
     assert window.end() == 0
@@ -238,7 +249,21 @@ def test_what_a_stepper_shows_by_itself_fits_a_window_of_80_by_24(name):
 
     run = steps.STEPPERS[name]()
     for index in range(len(run)):
-        assert all("q quit" in screen(run, index, 80, 24, colour) for colour in (True, False)), index
+        for colour in True, False:
+            lines = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen(run, index, 80, 24, colour)).split("\n")
+            assert len(lines) == 24 and max(map(len, lines)) <= 80
+            assert "q quit" in lines[-1] and "not all is shown" not in lines[-2], index
+            assert all(word in lines[-2] for role, word in run.used_legend.items() if colour or role != "padding")
+            assert "".join(run[index].code.split()) in "".join("".join(lines).split()), "the code is cut off"
+
+
+def test_the_key_is_in_the_colours_of_the_cells():
+    from tinyseg.steps.terminal import STYLES, screen
+
+    shown = screen(steps.conv(), 1, 80, 24, True)
+    for style, name, value in zip(STYLES[1:], ["read", "written", "padding"], ["0.25", "3.75", "0"]):
+        assert re.search(rf"{re.escape(style)} +{name} ", shown) and re.search(rf"{re.escape(style)} +{value}\x1b", shown)
+    assert "(…) read, […] written" in screen(steps.conv(), 1, 80, 24, False)
 
 
 def test_a_grid_wider_than_the_window_is_cut_between_columns():

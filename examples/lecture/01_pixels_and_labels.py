@@ -112,15 +112,16 @@ rng = np.random.default_rng(0)
 classes = len(scenes.classes)
 scores = rng.standard_normal((1, classes, 96, 128))        # of each class at each pixel; this network guesses
 loss = ts.functional.cross_entropy(scores, mask[None]).item()
-elsewhere = np.where(mask == VOID, rng.standard_normal(scores.shape), scores)
-np.testing.assert_allclose(ts.functional.cross_entropy(elsewhere, mask[None]).item(), loss, rtol=1e-12)
+elsewhere = np.where(mask == VOID, rng.standard_normal(scores.shape), scores)          # other scores, where it is void
+same = ts.functional.cross_entropy(elsewhere, mask[None]).item()
+np.testing.assert_allclose(same, loss, rtol=1e-12)
+print(f"loss {loss:.3f}; with other scores at the void pixels, still {same:.3f}")
 
 confusion = ts.metrics.ConfusionMatrix(classes)
 confusion.update(scores.argmax(axis=1), mask[None])
 assert confusion.matrix.sum() == (mask != VOID).sum()
-print(f"{(mask == VOID).sum()} of {mask.size} pixels are void; {confusion.matrix.sum()} count; loss {loss:.3f}")
+print(f"{(mask == VOID).sum()} of {mask.size} pixels are void; {confusion.matrix.sum()} count")
 
 # %%
-# **Try:** another scene, ``scenes.read(5)``, and another corner of it, with its own labels in the
-# assertion; all 21 classes,
+# **Try:** another scene, ``scenes.read(5)``, and another corner of it, with its own labels in the assertion; all 21 classes,
 # ``num_classes=21``.  How many pixels are void?  How would you store a mask with 300 classes?

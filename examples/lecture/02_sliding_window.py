@@ -20,8 +20,9 @@ plt.style.use(plots.SLIDE)
 # %%
 # A classifier of windows
 # -----------------------
-# Convolutions and pooling, then fully connected layers: an ordinary classification network, only small.  Its images
-# are windows of 22 x 22 pixels, and the class of a window is the class of the pixel in its middle.
+# Convolutions and pooling, then fully connected layers: an ordinary classification network, only small.  (``ReLU`` between
+# them sets negative numbers to zero; pooling keeps the largest of 2 x 2 pixels.)  Its images are windows of 22 x 22
+# pixels, and the class of a window is the class of the pixel in its middle.
 WINDOW, CLASSES = 22, 4
 MIDDLE = (WINDOW - 1) // 2
 
@@ -60,8 +61,11 @@ plt.show()
 # %%
 # Training
 # --------
-# A batch is 32 windows, drawn from one image after the other.  Void pixels are left out of the loss.
+# Each step looks at one *batch*: 32 windows of the next image.  *Adam* is a way of stepping downhill that gives every weight
+# a step length of its own.  Void pixels are left out of the loss, which jumps from batch to batch, some being easier
+# than others; its mean over a hundred steps is what falls.
 rng = np.random.default_rng(0)
+losses = []
 optimizer = ts.optim.Adam(classifier.parameters(), lr=2e-3)
 for step in range(500):
     image, mask = scenes.read(step % len(scenes))
@@ -72,16 +76,22 @@ for step in range(500):
     loss = ts.functional.cross_entropy(classifier(ts.Tensor(windows[rows, columns])), labels)
     loss.backward()
     optimizer.step()
+    losses.append(loss.item())
     if step % 100 == 99:
-        print(f"step {step + 1}: loss {loss.item():.2f}")
+        print(f"steps {step - 98} to {step + 1}: mean loss {np.mean(losses[-100:]):.2f}")
+assert np.mean(losses[-100:]) < 0.7 * np.mean(losses[:100])
 
 # %%
 # Segmentation, one pixel at a time
 # ---------------------------------
 # An image that the network has not seen, mirrored at its border, so that every pixel has a window.
 #
-# **See:** most of it is right, but what a mask looks like as a whole, connected parts with smooth outlines, is nothing
-# that this network can learn: it classifies each pixel by itself, and is never shown more than one label at a time.
+# **See:** most of it is right, in smooth blobs, since the windows of neighbours are nearly the same.  But the triangle smears
+# into the square.  What a mask looks like as a whole, that a triangle has straight sides, is nothing that this network
+# can learn: it classifies each pixel by itself, and is never shown more than one label at a time.
+#
+# *IoU*, intersection over union, is how many pixels of a class mask and prediction have in common, divided by how many
+# either has; *mIoU* is its mean over the classes.
 image, mask = ts.data.Scenes(length=9, size=(64, 88), num_classes=CLASSES, split="test").read(7)
 x = ts.functional.pad(normalize(image)[None], (MIDDLE, WINDOW - 1 - MIDDLE) * 2, mode="reflect")
 scores = sliding_window(classifier, x, WINDOW)                             # (1, 4, 64, 88)
@@ -89,11 +99,12 @@ prediction = scores.numpy()[0].argmax(axis=0).astype(np.uint8)             # (64
 
 confusion = ts.metrics.ConfusionMatrix(CLASSES)
 confusion.update(prediction, mask)
-plots.slide(f"Classified window by window: mean IoU {confusion.mean_iou:.2f}", [[
+legend = {**plots.class_legend(scenes.classes, OKABE_ITO), "right": plots.RIGHT_COLOUR, "wrong": plots.WRONG_COLOUR}
+plots.slide(f"Classified window by window: mIoU {confusion.mean_iou:.2f}", [[
     ("an unseen image", image), ("its mask", colorize(mask, OKABE_ITO)), ("prediction", colorize(prediction, OKABE_ITO)),
-    ("where it is wrong", plots.error_map(prediction, mask))]], plots.class_legend(scenes.classes, OKABE_ITO))
+    ("where it is wrong", plots.error_map(prediction, mask))]], legend)
 plt.show()
-print(f"mean IoU {confusion.mean_iou:.2f}, pixel accuracy {confusion.pixel_accuracy:.2f}")
+print(f"mIoU {confusion.mean_iou:.2f}, pixel accuracy {confusion.pixel_accuracy:.2f}")
 assert confusion.mean_iou > 0.3 and confusion.pixel_accuracy > 0.7
 
 # %%
@@ -111,7 +122,7 @@ print(f"{mask.size} windows of {per_window / 1e6:.2f} million multiply-adds: {ma
       f"for an image of {mask.shape[0]} x {mask.shape[1]} pixels")
 looks = ts.functional.conv_transpose2d(np.ones((1, 1, *mask.shape)), np.ones((1, 1, WINDOW, WINDOW))).numpy()
 assert looks.max() == WINDOW**2                                            # so many windows does a pixel lie in
-print(f"each pixel is looked at {looks.max():.0f} times; the next script does with one")
+print(f"a pixel lies in up to {looks.max():.0f} windows; the next script computes only once what they have in common")
 
 # %%
 # **Try:** train ten times as long, some minutes: what becomes of the outlines?  Then make the window larger, 30 or 38

@@ -40,15 +40,14 @@ connected = F.linear(features.reshape(1, -1), weight)                      # (1,
 convolved = F.conv2d(features, weight.reshape(5, 8, 4, 4))                 # (1, 5, 1, 1)
 np.testing.assert_allclose(convolved.numpy()[:, :, 0, 0], connected.numpy(), atol=1e-12)
 
-# %%
-# On a larger input it has room to move, and gives a score for each place.
+# on a larger input it has room to move, and gives a score for each place
 larger = rng.standard_normal((1, 8, 6, 9))
 print("fully connected, on a larger input:", F.conv2d(larger, weight.reshape(5, 8, 4, 4)).shape)
 
 # %%
 # A whole classifier, made convolutional
 # --------------------------------------
-# ``nn.convolutionalize`` does that to a network.  Ours has, for now, neither pooling nor stride.
+# ``nn.convolutionalize`` does that to a network: one without pooling and *stride*, steps of several pixels, for now.
 WINDOW = 14
 plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(),       # 14 -> 12 -> 10 pixels
                       nn.Flatten(), nn.Linear(16 * 10 * 10, 5))
@@ -63,8 +62,7 @@ by_windows = sliding_window(plain, x, WINDOW)                              # eac
 np.testing.assert_allclose(scores.numpy(), by_windows.numpy(), atol=1e-5)
 
 # %%
-# **See:** the output has pixels of its own now.  Each is the answer to one window, its *receptive field*; two windows
-# and their answers are marked.
+# **See:** the output has pixels of its own now.  Each is the answer to one window, its *receptive field*; two are marked.
 figure, axes = plt.subplots(1, 2, figsize=(12, 5.2))
 axes[0].imshow(image)
 axes[1].imshow(scores.numpy()[0, 1], cmap="gray")
@@ -81,8 +79,8 @@ plt.show()
 # %%
 # With pooling
 # ------------
-# Two poolings halve the image twice, so the network answers for every fourth window only.  To have them all, leave the
-# stride out and let what follows skip pixels instead, by *dilation*: ``dense=True``.
+# Two poolings, of stride 2, halve the image twice, so the network answers for every fourth window only.  To have them all,
+# leave the stride out and let what follows skip pixels instead, by *dilation*: ``dense=True``.
 classifier = nn.Sequential(
     nn.Conv2d(3, 16, 3), nn.ReLU(), nn.MaxPool2d(2),                       # 22 x 22 -> 10 x 10 pixels
     nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),                      # -> 4 x 4
@@ -101,13 +99,14 @@ def timed(function, *arguments):
 with ts.no_grad():
     all_windows, slow = timed(sliding_window, classifier, x, 22)           # (1, 6, 27, 43)
     at_once, fast = timed(dense, x)                                        # (1, 6, 27, 43)
-    coarse, faster = timed(strided, x)                                     # (1, 6, 7, 11)
+    coarse = strided(x).numpy()                                            # (1, 6, 7, 11)
 np.testing.assert_allclose(at_once, all_windows, atol=1e-5)
 np.testing.assert_allclose(coarse, all_windows[:, :, ::4, ::4], atol=1e-5)
-print(f"{slow / fast:.0f} times faster at once than window by window")
 
 # %%
-# **See:** what it costs to score the windows of this image.  The axis is logarithmic.
+# **See:** what the windows of this image cost; the axis is logarithmic.  At once, convolutions are shared by all windows that
+# a pixel lies in.  The fully connected layer is not, each window needs its own; it is most of what is left.  With stride,
+# there are scores for every fourth window only, down and across.
 
 
 def work(model, shape):
@@ -121,26 +120,27 @@ assert costs["every window\nby itself"] > 10 * costs["every window\nat once"] > 
 figure, ax = plt.subplots(figsize=(11, 4.5))
 bars = ax.barh(list(costs), [cost / 1e6 for cost in costs.values()], color=plots.BLUE)
 ax.bar_label(bars, [f"{cost / 1e6:,.0f}" for cost in costs.values()], padding=6)
-ax.set(xscale="log", xlim=(1, 2e3), xlabel="million multiply-adds", title="the same scores, three prices")
+ax.set(xscale="log", xlim=(1, 2e3), xlabel="million multiply-adds", title="what the windows of one image cost")
 ax.invert_yaxis()
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
+alone, shared, _ = costs.values()
+print(f"at once: {alone / shared:.0f} times fewer multiply-adds, and {slow / fast:.0f} times faster")
+assert all_windows[0, 0].size * 32 * 4 * 4 * 64 > shared / 2               # the fully connected layer
 
 # %%
 # Trained on whole masks
 # ----------------------
-# Since the output has pixels, the loss can be the mean over all of them: the network is trained on whole masks.  That is
-# the same as a batch of all windows, weights and gradients alike, as ``ts.models.PatchClassifier`` shows: its method
-# ``classify`` works on windows, calling it on images.
+# Since the output has pixels, the loss can be the mean over all of them: the network is trained on whole masks.  That is the
+# same as a batch of all windows, as ``ts.models.PatchClassifier`` shows: ``classify`` works on windows, calling it on images.
 image, mask = ts.data.Scenes(length=1, size=(20, 28), num_classes=6).read(0)
 model = ts.models.PatchClassifier(num_classes=6, width=4, window=22, norm=None)
 x = ts.Tensor(normalize(image)[None])
 F.cross_entropy(model(x), mask[None]).backward()                           # scores (1, 6, 20, 28)
 by_mask = [parameter.grad for parameter in model.parameters()]
-
 model.zero_grad()
-padded = F.pad(x, (10, 11, 10, 11)).numpy()[0]                             # a window around each pixel
-windows = np.lib.stride_tricks.sliding_window_view(padded, (22, 22), axis=(1, 2)).transpose(1, 2, 0, 3, 4)
+padded = F.pad(x, (10, 11, 10, 11)).numpy()                                # a window around each pixel
+windows = np.lib.stride_tricks.sliding_window_view(padded, (22, 22), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
 F.cross_entropy(model.classify(ts.Tensor(windows.reshape(-1, 3, 22, 22))), mask.ravel()).backward()
 for parameter, grad in zip(model.parameters(), by_mask):
     np.testing.assert_allclose(parameter.grad, grad, rtol=1e-3, atol=1e-6)

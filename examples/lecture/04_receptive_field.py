@@ -5,6 +5,9 @@ What an output pixel sees: pooling, stride, dilation
 How much of the image can one output pixel look at?  That is its *receptive field*: small for a stack of 3x3
 convolutions, and wide as soon as there is pooling, stride or dilation between them.
 """
+import itertools
+from collections import Counter
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -70,11 +73,14 @@ figure, ax = plt.subplots(figsize=(13, 5))
 for (name, model), marker in zip(networks.items(), "osD^"):
     rows = layer_rows(model, SHAPE)
     assert [row.receptive_field[0] for row in rows] == list(by_hand(model))
-    fields = [1] + [row.receptive_field[0] for row in rows if row.kind == "Conv2d"]
+    fields = [1]
+    for row in rows:                                                       # with what follows it: ReLU and pooling
+        fields = [*fields, row.receptive_field[0]] if row.kind == "Conv2d" else [*fields[:-1], row.receptive_field[0]]
     ax.plot(fields, marker=marker, label=name.replace("\n", " "))
     print(f"{name.replace(chr(10), ' '):35} {rows[-1].receptive_field[0]:.0f} pixels wide at the end, "
           f"stride {rows[-1].stride[0]:.0f}")
-ax.set(xlabel="convolutions", ylabel="pixels", title="width of the receptive field", ylim=(0, None))
+ax.set(xlabel="convolutions, each with the pooling behind it", ylabel="pixels", ylim=(0, None),
+       title="width of the receptive field")
 ax.grid(True)
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
@@ -97,7 +103,11 @@ for name, model in networks.items():
 # **See:** above, every pixel that can have an influence, in the frame of the computed field.  Equal dilations leave a
 # grid of holes, the *gridding* of dilated networks; growing ones do not.  Below, how much influence it has in the
 # untrained network (square root of the gradient): from the middle outwards it falls off like a Gaussian, so that much
-# of the field hardly counts (Luo et al. 2016); growing dilations spread it more evenly.
+# of the field hardly counts (Luo et al. 2016).  Growing dilations spread it further, though not evenly, in a fine grid: taps
+# make up a distance of 8 in one way only, but 3 in five ways, 1 + 2, 4 - 1, 8 - 4 - 1, and so on.
+ways = Counter(int(np.dot(taps, (1, 2, 4, 8))) for taps in itertools.product((-1, 0, 1), repeat=4))
+assert ways[8] == 1 and ways[3] == 5 and all(ways[distance] for distance in range(-15, 16))
+
 shares = {}
 figure, axes = plt.subplots(2, len(fields), figsize=(13, 7.3))
 for (above, below), (name, (box, reached, effective)) in zip(axes.T, fields.items()):
@@ -129,4 +139,5 @@ for name, model in networks.items():
 
 # %%
 # **Try:** convolutions of stride 2 in place of the pooling: the same fields?  Dilations 1, 2, 5, the "hybrid" ones, or
-# 2, 4, 8: which leave holes?  The fields of a whole model: ``tinyseg summary unet``.
+# 2, 4, 8: which leave holes?  And 1, 3, 9: in how many ways is each pixel reached?  The fields of a whole model:
+# ``tinyseg summary unet``.

@@ -53,14 +53,15 @@ plt.show()
 
 # %%
 # **See:** how the pooling found those places: of the last window the 8 is the largest, pixel 15 counted row by row.  Then
-# unpooling, which puts it back there.
+# unpooling, which puts it back there.  (``choose`` counts the frames of a run from 1; ``run[3]`` is the fourth, as in a list.)
 run = steps.max_pool(pooled_image[0, 0])
 run.choose([4, 8]).plot()
 plt.show()
 np.testing.assert_array_equal(run[3]["Indices"].values, indices.numpy()[0, 0])
 
 # %%
-# In a notebook, all of them to click through, transposed convolution included:
+# In a notebook, all of them to click through, with *transposed convolution*: each pixel stamps a kernel of weights into the
+# output, and the stamps are summed.  The next script is about it.
 steps.upsampling()
 
 # %%
@@ -92,7 +93,8 @@ assert (unpooled[unpooled > 0] == planes[unpooled > 0]).all()
 # In one dimension
 # ----------------
 # **See:** eight numbers, enlarged four times.  Nearest makes steps, bilinear straight lines between the middles of the
-# steps; a transposed convolution can make either, or anything else that sums up stamps of one shape.
+# steps.  A middle lies between two output pixels, so no dot of the bilinear ones is on an input's square.  A transposed
+# convolution can make either, or anything else that sums up stamps of one shape.
 line = np.array([1.0, 3, 2, 2, 4, 1, 1, 2])
 places = np.arange(32)
 
@@ -105,11 +107,14 @@ nearest = along(F.interpolate(line[None, None, None], scale_factor=(1, 4)))
 bilinear = along(F.interpolate(line[None, None, None], scale_factor=(1, 4), mode="bilinear"))
 box = along(F.conv_transpose2d(line[None, None, None], np.ones((1, 1, 1, 4)), stride=(1, 4)))
 np.testing.assert_array_equal(box, nearest)
+middles = 4 * np.arange(8) + 1.5
+np.testing.assert_allclose(bilinear, np.interp(places, middles, line))
 
 figure, ax = plt.subplots(figsize=(12, 4.5))
 ax.step(places, nearest, where="mid", label="nearest = transposed convolution with 1 1 1 1", color=plots.BLUE)
-ax.plot(places, bilinear, "o-", markersize=6, label="bilinear", color=plots.VERMILION)
-ax.plot(4 * np.arange(8) + 1.5, line, "ks", markersize=11, label="input")
+ax.plot([0, *middles, 31], [line[0], *line, line[-1]], color=plots.VERMILION)
+ax.plot(places, bilinear, "o", markersize=7, label="bilinear", color=plots.VERMILION)
+ax.plot(middles, line, "ks", markersize=11, label="input")
 ax.set(title="four times as many pixels", xlabel="output pixel", ylim=(0, 6))
 ax.legend(loc="upper left", ncols=3, fontsize=13, frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
@@ -119,7 +124,8 @@ plt.show()
 # What there is to learn
 # ----------------------
 # In the library every decoder takes any of them, by its argument ``upsampling``.  The rules have no weights; transposed
-# convolution has a kernel for every pair of channels, and so has the convolution before a pixel shuffle ("sub-pixel").
+# convolution has a kernel for every pair of channels, and so has the convolution before a pixel shuffle ("sub-pixel"), which
+# lays s·s channels out as the s x s pixels of a block.
 weights = {way: sum(parameter.size for parameter in upsampling_layer(way, 32, 32).parameters()) for way in UPSAMPLING}
 for way, count in weights.items():
     print(f"{way:20} {count:6} weights")

@@ -20,7 +20,7 @@ plt.style.use(plots.SLIDE)
 # Two numbers, 2 and 3, a kernel of three weights, and stride 2: the second stamp begins two pixels after the first, so
 # they share one pixel, and there they are summed.
 #
-# **See:** the second stamp being added; the middle pixel has something of both, 2·1 + 3·1.
+# **See:** the second stamp being added, frame 5 of 6; the middle pixel has something of both, 2·1 + 3·1.
 line = steps.conv_transpose([[2, 3]], [[1, 2, 1]], stride=2, padding=0)
 line.choose([5]).plot()
 plt.show()
@@ -49,7 +49,7 @@ np.testing.assert_array_equal(output, canvas)
 run = steps.conv_transpose(image, kernel, stride=2, padding=0)
 run.choose([4, 5, 13, 33]).plot()
 plt.show()
-np.testing.assert_array_equal(run[32]["Canvas"].values, output)
+np.testing.assert_array_equal(run[32]["Canvas"].values, output)            # frame 33: an index counts from 0
 
 # %%
 # In a notebook the run itself is a page to click through, one frame after the other; ``run.save_html("steps.html")``

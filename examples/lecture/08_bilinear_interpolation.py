@@ -17,8 +17,9 @@ plt.style.use(plots.SLIDE)
 # %%
 # The lecture's numbers
 # ---------------------
-# With padding 1 the border of the lecture's output goes, and what is left is what bilinear interpolation makes of the
-# same image, from 4 x 4 to 7 x 7 pixels, the corners staying where they are.
+# The padding of a transposed convolution takes away, and with padding 1 the border of the lecture's output goes.  What is
+# left is what bilinear interpolation makes of the same image, from 4 x 4 to 7 x 7 pixels, the corners staying where
+# they are.
 image = np.arange(16.0).reshape(1, 1, 4, 4)
 kernel = np.array([[0.25, 0.5, 0.25], [0.5, 1, 0.5], [0.25, 0.5, 0.25]])
 transposed = F.conv_transpose2d(image, kernel[None, None], stride=2, padding=1).numpy()
@@ -31,7 +32,7 @@ print(transposed[0, 0])
 run = steps.bilinear(image[0, 0])
 run.choose([9]).plot()
 plt.show()
-np.testing.assert_allclose(run[8]["Output"].values[1, 1], transposed[0, 0, 1, 1])
+np.testing.assert_allclose(run[8]["Output"].values[1, 1], transposed[0, 0, 1, 1])      # frame 9: an index counts from 0
 
 # %%
 # In a notebook, all 49 outputs to click through:
@@ -43,7 +44,8 @@ run
 # Along one axis the kernel is a triangle.  Each pixel stamps one as high as itself; between two pixels one triangle
 # falls as the other rises, and the sum is the straight line from pixel to pixel.
 #
-# **See:** four pixels, their triangles, and the sum, at stride 8.
+# **See:** four pixels, their triangles, and the sum, at stride 8.  Outside the outermost pixels one triangle is alone, and
+# falls to zero: these 7 places at either end are what padding 7 takes away.
 stride, pixels = 8, np.array([1.0, 3.0, 2.0, 2.5])
 triangle = 1 - abs(np.arange(-stride + 1, stride)) / stride                # 2·8 - 1 weights
 stamped = F.conv_transpose2d(pixels[None, None, None], triangle[None, None, None], stride=(1, stride)).numpy().ravel()
@@ -95,7 +97,8 @@ def pictures(split, count):
 
 
 def squared_error(weight, large, small):
-    error = (F.conv_transpose2d(small, weight, stride=4, padding=2) - large)[:, :, 4:-4, 4:-4]
+    upsampled = F.conv_transpose2d(small, weight, stride=4, padding=2)      # from 24 to exactly 96: 4·23 + 8 - 2·2
+    error = (upsampled - large)[:, :, 4:-4, 4:-4]                          # at the border stamps are missing
     return (error * error).mean()
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 import tinyseg.functional as F
-from tinyseg import Tensor, no_grad
-from tinyseg.models.patch_classifier import PatchClassifier
+from tinyseg import Tensor, nn, no_grad
+from tinyseg.models.patch_classifier import PatchClassifier, sliding_window
 from tinyseg.models.receptive_field import receptive_field
 from tinyseg.models.summary import layer_rows
 
@@ -141,6 +141,18 @@ def test_inputs():
         model(Tensor(np.zeros((1, 4, 8, 8), np.float32)))
     with pytest.raises(ValueError, match=r"patches have shape \(1, 3, 22, 23\); expected \(N, 3, 22, 22\)"):
         model.classify(Tensor(np.zeros((1, 3, 22, 23), np.float32)))
+
+
+def test_a_classifier_that_does_not_flatten_is_told_to():
+    without = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    images = Tensor(np.zeros((1, 3, 8, 9), np.float32))
+    message = (r"of patches \(5, 3, 5, 5\) classify made scores of shape \(5, 2, 1, 1\); expected \(5, num_classes\), "
+               r"so end the network with nn\.Flatten\(\) and nn\.Linear")
+    with pytest.raises(ValueError, match=message):
+        sliding_window(without, images, 5)
+    assert sliding_window(nn.Sequential(without, nn.Flatten()), images, 5).shape == (1, 2, 4, 5)
+    with pytest.raises(ValueError, match=r"scores of shape \(1, 2\); expected \(5, num_classes\)"):
+        sliding_window(lambda patches: nn.Flatten()(without(patches))[:1], images, 5)
 
 
 def test_shape_comments(check_shape_comments):

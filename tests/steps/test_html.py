@@ -231,3 +231,19 @@ def test_a_wide_table_scrolls_alone_and_not_the_page(browser):
     browser.evaluate(f"stage.innerHTML = {json.dumps(panel)}")
     assert browser.evaluate("document.querySelector('.panel').scrollWidth") > 400
     assert browser.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here: install Debian's package chromium")
+def test_within_a_page_it_makes_room_when_the_window_becomes_narrow(tmp_path):
+    (tmp_path / "page.html").write_text(f'<p id="count">a page</p>{steps.conv()._repr_html_()}', encoding="utf-8")
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open((tmp_path / "page.html").as_uri())
+        for width in 1600, 400:
+            browser.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+            browser.wait("(frame => frame.contentWindow.innerWidth > 300 && frame.clientHeight >= "
+                         "frame.contentDocument.documentElement.scrollHeight)(document.querySelector('iframe'))", seconds=10)
+            assert browser.evaluate("document.querySelector('iframe').clientWidth") < width
+    finally:
+        browser.close()

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from tinyseg import steps
+from tinyseg.plots import SLIDE
 from tinyseg.steps.frames import EDGE, FILL
 from tinyseg.steps.pictures import Book, sheet, write_gif
 
@@ -82,3 +83,23 @@ def test_plot_draws_a_figure_for_each_frame_as_large_as_its_page(monkeypatch):
             plt.close(number)
     with pytest.raises(ValueError, match="plot: 33 frames; expected 1 to 20, so choose some of them"):
         steps.conv_transpose()[:33].plot()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_plot_can_be_drawn_and_saved_again_under_a_style_with_a_layout(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    import matplotlib.pyplot as plt
+
+    with plt.style.context(SLIDE):
+        steps.max_pool().choose([1]).plot()
+        figure = plt.gcf()
+        try:
+            figure.canvas.draw()
+            files = [io.BytesIO() for _ in range(2)]
+            for file in files:
+                figure.savefig(file, dpi="figure", bbox_inches="tight")            # as notebooks do
+            figure.canvas.draw()
+            pages = [np.array(Image.open(file)) for file in files]
+            assert np.array_equal(*pages) and pages[0].std() > 10
+        finally:
+            plt.close(figure)

@@ -59,7 +59,7 @@ def assert_as_printed(rows, values, slips, element):
 
 
 def added_frames(run):
-    return [frame for frame in run if frame.sentence.startswith("Its product")]
+    return [frame for frame in run if "is added to the canvas" in frame.sentence]
 
 
 @pytest.mark.parametrize("element", ADDED_RESULT)

@@ -20,7 +20,9 @@ SUFFIXES = {".npy", ".csv", ".txt"}
 
 def add(commands: argparse._SubParsersAction) -> None:
     parser = add_command(commands, "step", run, HELP)
-    parser.add_argument("stepper", nargs="?", metavar="STEPPER", help="which one (default: list the steppers)")
+    parser.formatter_class = WithSteppers
+    parser.add_argument("stepper", nargs="?", metavar="STEPPER",
+                        help="which one, of the list below (default: the list, with what each takes)")
     for name, (read, metavar, help) in ARGUMENTS.items():
         parser.add_argument(option(name), type=read, metavar=metavar, help=help)
     parser.add_argument("--frames", type=_frame_numbers, metavar="LIST", help="only these frames, such as 1,4,9-12")
@@ -28,6 +30,16 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--gif", metavar="FILE", help="write an animated GIF")
     parser.add_argument("--png", metavar="FILE", help="write all frames as one picture; one alone large, for a slide")
     parser.add_argument("--seconds", type=float, default=1.5, help="a frame of the GIF stays (default: %(default)s)")
+
+
+class WithSteppers(argparse.HelpFormatter):
+    """Help that ends with the steppers; they are imported only when it is printed."""
+
+    def format_help(self) -> str:
+        from ..steps import STEPPERS
+
+        lines = [f"  {name:21}  {_summary(stepper).partition(':')[0]}" for name, stepper in STEPPERS.items()]
+        return "\n".join([super().format_help(), "steppers:", *lines, ""])
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,11 +91,15 @@ def _list(steppers: dict[str, Callable[..., Any]]) -> str:
     """Each stepper with the first sentence of its documentation and the options that it takes."""
     lines, columns = ["tinyseg step STEPPER …"], shutil.get_terminal_size().columns
     for name, stepper in steppers.items():
-        summary = (inspect.getdoc(stepper) or "").partition("\n")[0]
         options = " ".join(map(option, inspect.signature(stepper).parameters))
-        lines += ["", name, *textwrap.wrap(summary, columns - 4, initial_indent="    ", subsequent_indent="    "),
+        lines += ["", name, *textwrap.wrap(_summary(stepper), columns - 4, initial_indent="    ", subsequent_indent="    "),
                   f"    {options}"]
     return "\n".join(lines)
+
+
+def _summary(stepper: Callable[..., Any]) -> str:
+    """The first line of its documentation."""
+    return (inspect.getdoc(stepper) or "").partition("\n")[0]
 
 
 def _numbers(text: str) -> np.ndarray:
@@ -150,7 +166,7 @@ ARGUMENTS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "input": (_numbers, NUMBERS, "the image: numbers, or a file .txt, .csv or .npy"),
     "kernel": (_numbers, NUMBERS, "the kernel"),
     "stride": (_pair, PAIR, "of the window, or of the upsampling"),
-    "padding": (_pair, PAIR, "zeros on every side"),
+    "padding": (_pair, PAIR, "zeros on every side; conv-transpose: rows and columns cut off on every side"),
     "dilation": (_pair, PAIR, "distance between the kernel's taps"),
     "output_padding": (_pair, PAIR, "more rows and columns at the bottom and the right of a transposed convolution"),
     "kernel_size": (_pair, PAIR, "of the pooling window"),

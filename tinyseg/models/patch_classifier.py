@@ -98,7 +98,8 @@ def sliding_window(classify: Callable[[Tensor], Tensor], images: Tensor, window:
     """What a classifier says to every window of the images; a row of windows is one batch.
 
     classify: makes scores (B, num_classes) of patches (B, C, window, window); images (N, C, H, W).
-    Returns (N, num_classes, H - window + 1, W - window + 1), without a graph.  ValueError if the window is larger.
+    Returns (N, num_classes, H - window + 1, W - window + 1), without a graph.  ValueError if the window is larger,
+    or if the scores have another shape: a network of convolutions alone does not flatten.
 
     >>> sliding_window(lambda patches: patches.sum(dim=(2, 3)), Tensor(np.ones((1, 2, 4, 5))), window=3).numpy()[0, 0]
     array([[9., 9., 9.], [9., 9., 9.]])
@@ -113,4 +114,9 @@ def sliding_window(classify: Callable[[Tensor], Tensor], images: Tensor, window:
 
 def _row(classify: Callable[[Tensor], Tensor], patches: Array) -> Array:
     """Scores (W', K) of patches (W', C, window, window)."""
-    return classify(Tensor(np.ascontiguousarray(patches))).numpy()
+    scores = classify(Tensor(np.ascontiguousarray(patches))).numpy()
+    if scores.ndim != 2 or len(scores) != len(patches):
+        raise ValueError(f"sliding_window: of patches {patches.shape} classify made scores of shape {scores.shape}; expected "
+                         f"({len(patches)}, num_classes), so end the network with nn.Flatten() and nn.Linear; one without "
+                         f"them takes the whole images at once, without windows")
+    return scores

@@ -105,7 +105,7 @@ def sliding_frames(run: Sliding, kernel: Array, input_title: str, kernel_title: 
 
 def im2col(input: Any = IMAGE, kernel: Any = KERNEL, stride: IntPair = 1, padding: IntPair = 1,
            dilation: IntPair = 1) -> Steps:
-    """im2col: each window becomes a column; one matrix product (GEMM) is the whole convolution."""
+    """Convolution by im2col: each window becomes a column; one matrix product (GEMM) is the whole convolution."""
     x, w, s = _checked("im2col", input, kernel, stride, padding, dilation)
     run = slide(x, w, **s)
     matrix_fits("im2col", w.size, run.output.size)
@@ -135,7 +135,7 @@ def _im2col_frames(run: Sliding, kernel: Array) -> Iterator[Frame]:
 
 def conv_matrix(input: Any = IMAGE, kernel: Any = KERNEL, stride: IntPair = 1, padding: IntPair = 0,
                 dilation: IntPair = 1) -> Steps:
-    """Convolution as a matrix C, column by column; then y = C x; then the transposed convolution, Cᵀ y.
+    """Convolution as a matrix C: column by column; then y = C x; then the transposed convolution, Cᵀ y.
 
     Column p of C is what the convolution makes of an image that is 1 at pixel p and 0 elsewhere.  Dumoulin & Visin
     2016, sections 4.1 and 4.2.

@@ -76,8 +76,8 @@ def _watched(crf: DenseCRF) -> Update:
 
 def _frames(image: Array, run: Update, weights: tuple[float, float]) -> Iterator[Frame]:
     q, updated = run.q[1], np.full(image.shape, np.nan)
-    rows = ("from appearance", "from smoothness", "both, weighted", "cost: the other's", "unary: -ln p", "exp(-cost - unary)",
-            "new probability")
+    rows = ("from appearance", "from smoothness", "both, weighted", "cost: the other's", "unary: -ln p",
+            "exp(-cost - unary), largest = 1", "new probability")
     new = "New probability of class 1"
     before = (grid("Image", image), grid("Probability of class 1", q))
     yield Frame("Each pixel will hear what all others believe, the louder the nearer they are and the more alike they look.",

@@ -94,7 +94,7 @@ class Steps(Sequence[Frame]):
     >>> from tinyseg import steps
     >>> run = steps.conv_transpose(stride=2, padding=0)
     >>> print(run[4].sentence)
-    Its product is added to the canvas, rows 0 to 2, columns 2 to 4: what stands there already stays and is added to.
+    Element (0, 1) × kernel is added to the canvas, rows 0 to 2, columns 2 to 4; what stands there already is added to.
     >>> run[-1]["Canvas"].values[4].tolist()
     [3.0, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 4.5]
     """

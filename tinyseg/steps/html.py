@@ -55,11 +55,15 @@ function show(index) {
   slider.setAttribute("aria-valuetext", count.textContent);
   back.setAttribute("aria-disabled", at === 0);
   next.setAttribute("aria-disabled", at === frames.length - 1);
-  try {                                        // in a notebook, make room for the largest frame so far
+  fit();
+}
+function fit() {
+  try {                                        // within a page, make room for the largest frame so far
     const height = document.documentElement.scrollHeight;
     if (frameElement && frameElement.clientHeight < height) frameElement.style.height = `${height + 4}px`;
   } catch { /* a notebook may keep its pages apart */ }
 }
+onresize = fit;
 function stop() {
   clearInterval(timer);
   timer = null;

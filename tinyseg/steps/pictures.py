@@ -41,12 +41,14 @@ def sheet(steps: Steps) -> Image.Image:
 def plot(steps: Steps) -> None:
     """A pyplot figure for each frame, drawn large."""
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
     if not 1 <= len(steps) <= MOST_FIGURES:
         raise ValueError(f"plot: {len(steps)} frames; expected 1 to {MOST_FIGURES}, so choose some of them")
     book = Book(steps, SINGLE)
     for k in range(len(steps)):
-        figure = plt.figure(figsize=(book.size[0] / 120, book.size[1] / 120), dpi=120, layout="none")
+        still = PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)    # "none" lasts until it is saved
+        figure = plt.figure(figsize=(book.size[0] / 120, book.size[1] / 120), dpi=120, layout=still)
         ax = figure.add_axes((0, 0, 1, 1))
         ax.imshow(book.draw(k))
         ax.set_axis_off()
@@ -196,7 +198,7 @@ class Book:
 
     def _wrapped(self, sentence: str) -> list[str]:
         lines = [""]
-        for word in sentence.split():
+        for word in sentence.split(" "):             # not at a no-break space, which holds a formula together
             longer = f"{lines[-1]} {word}".strip()
             if self._length(longer) <= self.width - 2 * self.margin:
                 lines[-1] = longer

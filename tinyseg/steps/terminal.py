@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import replace
 from typing import NamedTuple
 
-from .frames import Frame, Graph, Grid, Panel, Steps, Text, number
+from .frames import ROLES, Frame, Graph, Grid, Panel, Steps, Text, number
 
 PLAIN_COLUMNS, GAP = 100, 4
 BRACKETS = ("  ", "()", "[]", "  ")                  # by role, as in frames.ROLES
@@ -35,14 +35,20 @@ class Block(NamedTuple):
 
 def plain(steps: Steps) -> str:
     """All frames as text, without control codes: (read) and [written] cells stand in brackets."""
-    legend = {"read": "(…) {}", "written": "[…] {}"}
-    marks = ", ".join(legend[role].format(name) for role, name in steps.used_legend.items() if role in legend)
-    parts = [f"{steps.title}\n{marks}".rstrip()]
+    parts = [f"{steps.title}\n{key(steps, colour=False)}".rstrip()]
     for k, frame in enumerate(steps):
         lines = [f"{k + 1} of {len(steps)}: {frame.sentence}", "",
                  *arrange(frame, steps.widths, PLAIN_COLUMNS, colour=False)]
         parts.append("\n".join(line.rstrip() for line in [*lines, *([f"    {frame.code}"] if frame.code else [])]))
     return "\n\n".join(parts)
+
+
+def key(steps: Steps, colour: bool) -> str:
+    """What the marks mean, in one line: names on their colours, or (…) read, […] written."""
+    used = [(ROLES.index(role), name) for role, name in steps.used_legend.items()]
+    if colour:
+        return "  ".join(f"{STYLES[role]} {name} {RESET}" for role, name in used)
+    return ", ".join(f"{BRACKETS[role][0]}…{BRACKETS[role][1]} {name}" for role, name in used if BRACKETS[role].strip())
 
 
 def arrange(frame: Frame, widths: dict[str, int], columns: int, colour: bool) -> list[str]:
@@ -123,15 +129,18 @@ def _visible(line: str) -> int:
 
 def screen(steps: Steps, index: int, columns: int, rows: int, colour: bool) -> str:
     """One frame as a window of that size shows it; what does not fit is left out, and said to be."""
-    frame, room = steps[index], rows - 1
-    title, code = (f"{BOLD}{steps.title}{RESET}", f"{DIM}{frame.code}{RESET}") if colour else (steps.title, frame.code)
-    body = [title, *textwrap.wrap(frame.sentence, columns), "", *arrange(frame, steps.widths, columns, colour), code]
-    if len(body) > room:
-        body = [line for line in body if _visible(line)]
-    fits = len(body) <= room and all(_visible(line) <= columns for line in body if line is not code)
-    foot = f"{index + 1} of {len(steps)}   {HELP if fits else 'not all is shown: enlarge the window'}"
-    lines = [_clipped(line, columns) for line in body[:room]]
-    return CLEAR + "\n".join([*lines, *[""] * (room - len(lines)), foot[:columns]])
+    frame, room = steps[index], rows - 2
+    title = f"{BOLD}{steps.title}{RESET}" if colour else steps.title
+    code = [f"{DIM}{line}{RESET}" if colour else line
+            for line in textwrap.wrap(frame.code, columns, subsequent_indent=" " * GAP)]
+    body = [title, *textwrap.wrap(frame.sentence, columns), "", *arrange(frame, steps.widths, columns, colour), *code]
+    while len(body) > room and "" in body:
+        body.pop(len(body) - 1 - body[::-1].index(""))
+    fits = len(body) <= room and all(_visible(line) <= columns for line in body)
+    foot = [("" if fits else "not all is shown: enlarge the window   ") + key(steps, colour),
+            f"{index + 1} of {len(steps)}   {HELP}"]
+    lines = [*body[:room], *[""] * (room - len(body)), *foot]
+    return CLEAR + "\n".join(_clipped(line, columns) for line in lines)
 
 
 def _clipped(line: str, columns: int) -> str:

@@ -51,15 +51,15 @@ def _scatter_frames(x: Array, kernel: Array, s: Settings) -> Iterator[Frame]:
         yield Frame(f"Element ({i}, {j}) is {number(x[i, j])}: it multiplies the kernel.",
                     (source, grid("Kernel", kernel, read=np.s_[:]), grid("Element × kernel", product, written=np.s_[:]),
                      grid("Canvas", before)))
-        overlap = ": what stands there already stays and is added to." if (target & (count_before > 0)).any() else "."
+        overlap = "; what stands there already is added to." if (target & (count_before > 0)).any() else "."
         before, count_before = np.where(count > 0, canvas, np.nan), count
-        yield Frame(f"Its product is added to the canvas, {_extent(target)}{overlap}",
+        yield Frame(f"Element ({i}, {j}) × kernel is added to the canvas, {_extent(target)}{overlap}",
                     (source, grid("Kernel", kernel), grid("Element × kernel", product, read=np.s_[:]),
                      grid("Canvas", before, written=target)), run.code)
     (top, left), output = s["padding"], run.result[0, 0]
     inner = np.s_[top:top + output.shape[0], left:left + output.shape[1]]
     sentence = "The canvas is the output; cells that no element has reached are 0." if not (top or left) else \
-        f"Padding {s['padding']} crops the canvas: that many rows go above and below, that many columns left and right."
+        f"Padding crops the canvas: rows are cut off at top and bottom, {top} each, columns at left and right, {left} each."
     yield Frame(sentence, (grid("Canvas", canvas, padding=np.s_[:], read=inner),
                            grid("Output", output, written=np.s_[:])))
 
@@ -104,9 +104,10 @@ def _interleave(x: Array, stride: tuple[int, int]) -> Array:
 
 
 def _extent(mask: Array) -> str:
-    """rows 0 to 2, columns 4 to 6"""
+    """rows 0 to 2, column 4"""
     rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
-    return f"rows {rows[0]} to {rows[-1]}, columns {columns[0]} to {columns[-1]}"
+    return ", ".join(f"{name}s {at[0]} to {at[-1]}" if len(at) > 1 else f"{name} {at[0]}"
+                     for name, at in (("row", rows), ("column", columns)))
 
 
 def _checked(name: str, input: Any, kernel: Any, stride: IntPair, padding: IntPair, dilation: IntPair,

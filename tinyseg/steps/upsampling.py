@@ -20,11 +20,12 @@ from .frames import Frame, Grid, Steps, grid, number
 from .pooling import ENCODER_IMAGE
 from .watch import reference, watch
 
+WEIGHTS = "(1 - distance down)(1 - distance across)".replace(" ", "\xa0")             # in one line
 Upsample = Callable[[Array], Array]
 
 
 def upsampling(input: Any = ((1, 2), (3, 4)), stride: int = 2) -> Steps:
-    """Every method of upsampling on the same image, one frame each, and in each what becomes of one pixel.
+    """Every method of upsampling: on the same image, one frame each, and in each what becomes of one pixel.
 
     input (H, W), enlarged `stride` times; two ways keep corner pixels in the corners: s(H - 1) + 1 rows.
 
@@ -107,7 +108,7 @@ def _bilinear_frames(x: Array, size: tuple[int, int], align_corners: bool) -> It
         row, column = down[i] @ np.arange(x.shape[0]), across[j] @ np.arange(x.shape[1])
         around = np.count_nonzero(weights)
         yield Frame(f"Output ({i}, {j}) lies in the input at row {number(row)}, column {number(column)}: {around} "
-                    f"pixel{'' if around == 1 else 's'} there, weighted (1 - distance down)(1 - distance across), "
+                    f"pixel{'' if around == 1 else 's'} there, weighted {WEIGHTS}, "
                     f"make{'s' if around == 1 else ''} {number(output[i, j])}.",
                     (grid("Input", x, read=weights > 0), grid("Weights", weights, read=weights > 0),
                      grid("Output", output, written=(i, j))), run.code)
