@@ -74,13 +74,13 @@ def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, mine
 
 
 @njit(cache=True)
-def collect(dw, outputs, depth, p, total, at, sums, step):
-    """dw[o, k] = total[at …] and `sums` - 1 more, `step` apart, for all o and for those k that no panel before p has."""
+def collect(p, dw, outputs, depth, total, size, sums, step):
+    """dw[o, k] = total[p·size …] and `sums` - 1 more, `step` apart, for all o and for those k that no panel before p has."""
     panel = COLS * lanes(total)
     begin = min(p * panel, depth - panel)
     for o in range(outputs):
         block = o // ROWS
-        row = at + (block * ROWS + o - min(block * ROWS, outputs - ROWS)) * panel + p * panel - begin
+        row = p * size + (block * ROWS + o - min(block * ROWS, outputs - ROWS)) * panel + p * panel - begin
         to, count = dw[o * depth + p * panel:], begin + panel - p * panel
         for s in range(sums):
             of = total[row + s * step:]
@@ -98,12 +98,7 @@ def add_part(task, total, size, dw, x, x_shape, dy, dy_shape, kernel, stride, cu
     add_panel(total, task * size, x, x_shape, dy, dy_shape, kernel, stride, min(p * panel, depth - panel), cuts,
               part_of(s, sums, all_cuts))
     if sums == 1:
-        collect(dw, outputs, depth, p, total, p * size, 1, 0)
-
-
-@njit(cache=True)
-def collect_panel(p, dw, outputs, depth, total, size, sums, step):
-    collect(dw, outputs, depth, p, total, p * size, sums, step)
+        collect(p, dw, outputs, depth, total, size, 1, 0)
 
 
 def weigh(dw, x, dy, kernel, stride):
@@ -118,4 +113,4 @@ def weigh(dw, x, dy, kernel, stride):
     each_task(add_part, sums * panels, (total, size, dw.ravel(), x.ravel(), x.shape, dy.ravel(), dy.shape, kernel, stride, cuts,
                                         sums))
     if sums > 1:
-        each_task(collect_panel, panels, (dw.ravel(), outputs, depth, total, size, sums, panels * size))
+        each_task(collect, panels, (dw.ravel(), outputs, depth, total, size, sums, panels * size))
