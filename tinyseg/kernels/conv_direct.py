@@ -18,27 +18,33 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit
 
 from .bands import CACHED, bands_of, ceil_div, extent, fill, keeps_rows, offsets_of, places_of
 from .conv_weights import weigh
-from .simd import COLS, ROWS, TILE, add_products, add_tile, lanes, store_rows, store_tile, zero_tile
+from .simd import COLS, ROWS, TILE, add_products, add_tile, lanes, lanes_of, store_rows, store_tile, zero_tile
+from .tasks import each_task
 
 CHANNEL_ROWS = 96                 # rows of flat under a tile that stay in the first-level cache
 COLUMNS = 128                     # the same, where flat is columns
 
 
 @njit(cache=True)
-def pack(packed, at, weight, start, outputs, channels, taps, out_step, in_step):
+def pack(task, packed, weight, taps, firsts, groups, outputs, channels, out_step, in_step):
     """packed[at + (c·T + t)·ROWS + r] = weight[start + r·out_step + c·in_step + taps[t]], in the order of multiplication.
 
-    Rows beyond `outputs` become 0.
+    A task owns a block of outputs under the taps of one phase.  Rows beyond the outputs become 0.
     """
+    phases, blocks = len(firsts) - 1, ceil_div(outputs, ROWS)
+    g, p, b = task // (phases * blocks), task // blocks % phases, task % blocks
+    here = taps[firsts[p]:firsts[p + 1]]
+    at = ((g * len(taps) + firsts[p]) * blocks + b * len(here)) * channels * ROWS
+    start = g * (weight.size // groups) + b * ROWS * out_step
     for c in range(channels):
-        for t in range(len(taps)):
-            source = start + c * in_step + taps[t, 0]
+        for t in range(len(here)):
+            source = start + c * in_step + here[t, 0]
             for r in range(ROWS):
-                packed[at + r] = weight[source + r * out_step] if r < outputs else 0
+                packed[at + r] = weight[source + r * out_step] if b * ROWS + r < outputs else 0
             at += ROWS
 
 
@@ -89,10 +95,16 @@ def spread(y, at, shape, product, channels, images, rows, out_w, up):
 
 
 @njit(cache=True)
-def correlate_band(y, y_shape, x, x_shape, packed, bias, taps, firsts, kernel, geometry, up, group, channels, outputs, images,
-                   rows, blocks, out_h, out_w, by_rows, depth):
-    """The outputs of some blocks of one group, for rows (first, last) of images (first, last)."""
-    width, phases = lanes(y), up[0] * up[1]
+def correlate_band(task, y, y_shape, x, x_shape, packed, bias, taps, firsts, kernel, geometry, up, channels, grid, cuts, parts,
+                   by_rows, depth):
+    """A task owns some blocks of outputs of one group for a band of rows of one image, or for some whole images."""
+    width, phases, groups, (out_h, out_w) = lanes(y), up[0] * up[1], x_shape[1] // channels, grid
+    outputs = y_shape[1] // groups
+    all_blocks = ceil_div(outputs, ROWS)
+    cut, group, part = task // (groups * parts), task // parts % groups, task % parts
+    n, band = cut // cuts[1] * cuts[0], cut % cuts[1]
+    images, rows = (n, min(x_shape[0], n + cuts[0])), (band * out_h // cuts[1], (band + 1) * out_h // cuts[1])
+    blocks = part * all_blocks // parts, (part + 1) * all_blocks // parts
     many, tall = images[1] - images[0], rows[1] - rows[0]
     pitch, plane, planes = extent(tall, out_w, kernel, geometry, by_rows)
     image = y_shape[1] * out_h * out_w if phases == 1 else tall * out_w
@@ -103,7 +115,6 @@ def correlate_band(y, y_shape, x, x_shape, packed, bias, taps, firsts, kernel, g
     totals = np.empty(phases * kept if depth < channels else 0, y.dtype)
     product = np.empty(phases * owned * many * tall * out_w if phases > 1 else 0, y.dtype)
     first_place = (images[0] * y_shape[1] + group * outputs) * y_shape[2] * y_shape[3]
-    all_blocks = ceil_div(outputs, ROWS)
     for c in range(0, channels, depth):
         deep = min(depth, channels - c)
         seen = (group * channels + c, group * channels + c + deep)
@@ -124,44 +135,32 @@ def correlate_band(y, y_shape, x, x_shape, packed, bias, taps, firsts, kernel, g
         spread(y, start, y_shape, product, owned, many, rows, out_w, up)
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def correlate(y, x, weight, bias, taps, firsts, kernel, geometry, channels, out_step, in_step, up, threads):
+def correlate(y, x, weight, bias, taps, firsts, kernel, geometry, channels, out_step, in_step, up):
     """y[n, o, t·up + r] = bias[o] + Σ_k weight[o, k] x[n, c, t·s + u·d - p], k = (c, tap) over the taps of phase r, both axes.
 
     x (N, G·C, H, W), y (N, G·O, HO, WO), bias (G·O,).  taps[k]: place in a kernel, u, v; phase r has those from firsts[r].
-    A task owns some outputs of one group for a band of rows of one image, or for some whole images.
     """
-    groups = x.shape[1] // channels
+    groups, phases, columns, threads = x.shape[1] // channels, up[0] * up[1], kernel[0] * kernel[1], get_num_threads()
     outputs = y.shape[1] // groups
-    out_h, out_w = ceil_div(y.shape[2], up[0]), ceil_div(y.shape[3], up[1])
-    phases, columns = up[0] * up[1], kernel[0] * kernel[1]
-    all_blocks = ceil_div(outputs, ROWS)
+    out_h, out_w = -(-y.shape[2] // up[0]), -(-y.shape[3] // up[1])
+    all_blocks = -(-outputs // ROWS)
     packed = np.empty(groups * len(taps) * all_blocks * channels * ROWS, weight.dtype)
-    for task in prange(groups * phases * all_blocks):
-        g, p, b = task // (phases * all_blocks), task // all_blocks % phases, task % all_blocks
-        here = taps[firsts[p]:firsts[p + 1]]
-        at = ((g * len(taps) + firsts[p]) * all_blocks + b * len(here)) * channels * ROWS
-        start = g * (weight.size // groups) + b * ROWS * out_step
-        pack(packed, at, weight, start, outputs - b * ROWS, channels, here, out_step, in_step)
+    each_task(pack, groups * phases * all_blocks, (packed, weight, taps, firsts, groups, outputs, channels, out_step, in_step))
 
-    by_rows = keeps_rows(out_w, lanes(y), geometry[0], geometry[1], columns)
+    by_rows = keeps_rows(out_w, lanes_of(y), geometry[0], geometry[1], columns)
     planes = extent(out_h, out_w, kernel, geometry, by_rows)[2]
     rows = kernel[0] * min(geometry[1], kernel[1])
     depth = max(1, min(channels, CHANNEL_ROWS // rows if by_rows else COLUMNS // columns))
     each = depth * planes + phases * outputs * ((depth < channels) + (phases > 1))
     many, bands = bands_of(len(x), out_h, out_w, min(max(CACHED // each, 256), 4096))
-    share = ceil_div(len(x), threads)
+    share = -(-len(x) // threads)
     if many > share and share * out_h * out_w >= 256:            # enough for every thread, without filling anything twice
         many = share
-    cuts = max(1, ceil_div(len(x), many) * bands)
-    parts = 1 if groups * cuts % threads == 0 else min(all_blocks, ceil_div(2 * threads, groups * cuts))
-    flat_y, flat_x = y.reshape(y.size), x.reshape(x.size)
-    for task in prange(cuts * groups * parts):
-        cut, group, part = task // (groups * parts), task // parts % groups, task % parts
-        n, band = cut // bands * many, cut % bands
-        correlate_band(flat_y, y.shape, flat_x, x.shape, packed, bias, taps, firsts, kernel, geometry, up, group, channels,
-                       outputs, (n, min(len(x), n + many)), (band * out_h // bands, (band + 1) * out_h // bands),
-                       (part * all_blocks // parts, (part + 1) * all_blocks // parts), out_h, out_w, by_rows, depth)
+    cuts = max(1, -(-len(x) // many) * bands)
+    parts = 1 if groups * cuts % threads == 0 else min(all_blocks, -(-2 * threads // (groups * cuts)))
+    each_task(correlate_band, cuts * groups * parts if len(x) else 0,
+              (y.ravel(), y.shape, x.ravel(), x.shape, packed, bias, taps, firsts, kernel, geometry, up, channels,
+               (out_h, out_w), (many, bands), parts, by_rows, depth))
 
 
 # The three, with the arguments of conv.py -----------------------------------------------------------------------------
@@ -193,7 +192,7 @@ def conv2d(y, x, weight, bias, geometry):
     channels, *kernel = weight.shape[1:]
     area = kernel[0] * kernel[1]
     correlate(y, x, weight.ravel(), bias, *kernel_taps(*kernel), tuple(kernel), geometry, channels, channels * area, area,
-              (1, 1), get_num_threads())
+              (1, 1))
 
 
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
@@ -209,8 +208,7 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
     else:
         taps, firsts, kernel, (top, left) = phase_taps(tuple(kernel), stride, padding, dilation)
         geometry = (1, 1, top, left, 1, 1)
-    correlate(dx, dy, weight.ravel(), bias, taps, firsts, tuple(kernel), geometry, outputs, area, channels * area, stride,
-              get_num_threads())
+    correlate(dx, dy, weight.ravel(), bias, taps, firsts, tuple(kernel), geometry, outputs, area, channels * area, stride)
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):

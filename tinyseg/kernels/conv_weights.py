@@ -10,10 +10,11 @@ vectors are the lanes added up.  dy is copied first, so that a tile reads it in 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .bands import CACHED, bands_of, ceil_div, extent, fill, keeps_rows, offsets_of, places_of, zero_run
-from .simd import COLS, ROWS, TILE, add_lane_products, add_sums, copy_run, lanes, zero_tile
+from .simd import COLS, ROWS, TILE, add_lane_products, add_sums, copy_run, lanes, lanes_of, zero_tile
+from .tasks import each_task
 
 RUN = 64          # vectors to sum before lanes are added up
 TASKS = 8         # fixed, since the order of sums depends on it: the same bits at any number of threads
@@ -72,47 +73,56 @@ def weigh_band(total, at, x, x_shape, dy, dy_shape, taps, kernel, geometry, grou
     add_band(total, at, packed, flat, positions, offsets, vectors, blocks, tiles)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geometry, groups, pieces, sums, cuts, by_rows,
+                tiles):
+    """A task owns some channels of one group, and goes through a part of the bands for them."""
+    outputs, channels, (many, bands) = dy_shape[1] // groups, x_shape[1] // groups, cuts
+    all_cuts = ceil_div(x_shape[0], many) * bands
+    s, group, piece = task // (groups * pieces), task // pieces % groups, task % pieces
+    owned = (group * channels + piece * channels // pieces, group * channels + (piece + 1) * channels // pieces)
+    for cut in range(s * all_cuts // sums, (s + 1) * all_cuts // sums):
+        n, band = cut // bands * many, cut % bands
+        weigh_band(total, task * size, x, x_shape, dy, dy_shape, taps, kernel, geometry, group, outputs, owned,
+                   (n, min(x_shape[0], n + many)), (band * dy_shape[2] // bands, (band + 1) * dy_shape[2] // bands), by_rows,
+                   tiles)
+
+
+@njit(cache=True)
+def collect(o, dw, total, size, outputs, channels, columns, pieces, sums, step, tiles, room):
+    """dw[o, …], added up from the parts of the sums."""
+    group, b, r = o // outputs, o % outputs // ROWS, o % outputs % ROWS
+    for piece in range(pieces):
+        first, last = piece * channels // pieces * columns, (piece + 1) * channels // pieces * columns
+        for k in range(0, last - first, COLS):
+            at = (group * pieces + piece) * size + (b * tiles + k // COLS) * room + r * COLS
+            for n in range(min(COLS, last - first - k)):
+                value = total[at + n]
+                for s in range(1, sums):
+                    value += total[at + n + s * step]
+                dw[(o * channels * columns) + first + k + n] = value
+
+
 def weigh(dw, x, dy, taps, kernel, geometry):
     """dw[o, k] = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], k = (c, tap), for each group of channels.
 
-    x (N, G·C, H, W), dy (N, G·O, HO, WO), dw (G·O, C, KH, KW).  A task owns some channels of one group, and goes through a part
-    of the bands for them; the sums over the parts are added at the end.
+    x (N, G·C, H, W), dy (N, G·O, HO, WO), dw (G·O, C, KH, KW).
     """
-    channels, columns, width = dw.shape[1], len(taps), lanes(x)
+    channels, columns, width = dw.shape[1], len(taps), lanes_of(x)
     groups = x.shape[1] // channels
     outputs = dw.shape[0] // groups
-    blocks, (out_h, out_w) = ceil_div(outputs, ROWS), dy.shape[2:]
+    out_h, out_w = dy.shape[2:]
     by_rows = keeps_rows(out_w, width, geometry[0], geometry[1], columns)
     planes = extent(out_h, out_w, kernel, geometry, by_rows)[2]
-    wanted = CACHED // 1024 // planes                                         # channels of a band of so many positions
+    wanted = max(1, CACHED // 1024 // planes)                                 # channels of a band of so many positions
     sums = max(1, min(TASKS, (1 << 19) // dw.size))
-    pieces = max(ceil_div(channels, max(wanted, 1)), min(channels, ceil_div(TASKS, sums * groups)))
-    depth = ceil_div(channels, pieces)
-    tiles, room = ceil_div(depth * columns, COLS), ceil_div(TILE, width) * width
-    each = depth * planes + outputs
-    many, bands = bands_of(len(x), out_h, out_w, min(max(CACHED // each, 256), 4096))
-    cuts = ceil_div(len(x), many) * bands
-    sums = max(1, min(sums, cuts))
-    size = blocks * tiles * room
-    total = np.zeros(sums * groups * pieces * size, dw.dtype)
-    flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dw.reshape(dw.size)
-    for task in prange(sums * groups * pieces):
-        s, group, piece = task // (groups * pieces), task // pieces % groups, task % pieces
-        first, last = (group * channels + piece * channels // pieces, group * channels + (piece + 1) * channels // pieces)
-        for cut in range(s * cuts // sums, (s + 1) * cuts // sums):
-            n, band = cut // bands * many, cut % bands
-            weigh_band(total, task * size, flat_x, x.shape, flat_dy, dy.shape, taps, kernel, geometry, group, outputs,
-                       (first, last), (n, min(len(x), n + many)), (band * out_h // bands, (band + 1) * out_h // bands), by_rows,
-                       tiles)
-    for o in prange(groups * outputs):
-        group, b, r = o // outputs, o % outputs // ROWS, o % outputs % ROWS
-        for piece in range(pieces):
-            first, last = piece * channels // pieces * columns, (piece + 1) * channels // pieces * columns
-            for k in range(0, last - first, COLS):
-                at = (group * pieces + piece) * size + (b * tiles + k // COLS) * room + r * COLS
-                for n in range(min(COLS, last - first - k)):
-                    value = total[at + n]
-                    for s in range(1, sums):
-                        value += total[at + n + s * groups * pieces * size]
-                    flat_dw[(o * channels * columns) + first + k + n] = value
+    pieces = max(-(-channels // wanted), min(channels, -(-TASKS // (sums * groups))))
+    depth = -(-channels // pieces)
+    tiles, room = -(-depth * columns // COLS), -(-TILE // width) * width
+    cuts = bands_of(len(x), out_h, out_w, min(max(CACHED // (depth * planes + outputs), 256), 4096))
+    sums = max(1, min(sums, -(-len(x) // cuts[0]) * cuts[1]))
+    size, tasks = -(-outputs // ROWS) * tiles * room, groups * pieces
+    total = np.zeros(sums * tasks * size, dw.dtype)
+    each_task(weigh_bands, sums * tasks, (total, size, x.ravel(), x.shape, dy.ravel(), dy.shape, taps, kernel, geometry, groups,
+                                          pieces, sums, cuts, by_rows, tiles))
+    each_task(collect, len(dw), (dw.ravel(), total, size, outputs, channels, columns, pieces, sums, tasks * size, tiles, room))

@@ -110,7 +110,7 @@ def run(y, x, weight, bias, kernel, stride, grid, rows, transposes, spreads):
     depth, threads = weight.size // rows, get_num_threads()
     parts = min(-(-weight.size // (2 * CACHED)), -(-rows // ROWS))
     wide = -(-rows // parts) if spreads else depth
-    cuts = bands_of.py_func(len(x), *grid, min(max(CACHED // wide, 128), 1024))
+    cuts = bands_of(len(x), *grid, min(max(CACHED // wide, 128), 1024))
     all_cuts = -(-len(x) // cuts[0]) * cuts[1]
     unit = ROWS * (kernel[0] * kernel[1] if spreads else 1)
     parts = min(max(parts, -(-threads // max(all_cuts, 1))), -(-rows // unit))

@@ -105,7 +105,7 @@ def weigh(dw, x, dy, kernel, stride):
     """dw[o, k] = Σ_p dy[o, p] · columns[k, p] for weights of at least ROWS outputs and a panel of k = (c, u, v)."""
     outputs, depth, panel = dw.shape[0], dw[0].size, COLS * lanes_of(x)
     panels = -(-depth // panel)
-    cuts = bands_of.py_func(len(x), *dy.shape[2:], POSITIONS)
+    cuts = bands_of(len(x), *dy.shape[2:], POSITIONS)
     all_cuts = -(-len(x) // cuts[0]) * cuts[1]
     sums = max(1, min(-(-TASKS // panels), all_cuts))
     size = -(-outputs // ROWS) * ROWS * panel
