@@ -129,8 +129,8 @@ class Parts:
 
 
 def tinyseg_call(layer: Layer) -> Parts:
-    x, w = (ts.Tensor(array) * 1 for array in data_of(layer))    # results, as in a model: no check for changes
-    x.requires_grad, w.requires_grad = not layer.image, True
+    x, w = (nn.Parameter(array) for array in data_of(layer))      # as in a network: nobody else holds them, so no checksums
+    x.requires_grad = not layer.image
     function = ts.functional.conv_transpose2d if layer.transposed else ts.functional.conv2d
     dy = np.random.default_rng(1).standard_normal(function(x, w, **layer.settings).shape).astype(np.float32)
 
