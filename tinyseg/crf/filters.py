@@ -77,32 +77,26 @@ class PermutohedralLattice:
         lattice.simplices(keys, self.weights, elevated, steps)
         found, numbers, counts = np.empty_like(keys), np.empty(keys.shape, np.int32), np.empty(n, np.int64)
         lattice.distinct(found, numbers, counts, keys)
-        occupied = [row[:count] for row, count in zip(found, counts)]
-        vertices = np.sort(np.concatenate(occupied))
+        vertices = [np.sort(row[:count]) for row, count in zip(found, counts)]             # of each remainder
         for _ in range(self.RINGS if small else 1):
-            if len(vertices) < self.FEW:
+            if sum(map(len, vertices)) < self.FEW:
                 vertices = self._with_ring(vertices, steps, 1 if small else 2)
-        self.vertices = np.stack([np.searchsorted(vertices, row).astype(np.int32)[number]  # (n, N)
-                                  for row, number in zip(occupied, numbers)])
-        self.below, self.above = np.empty((2, n, len(vertices)), np.int32)
-        lattice.neighbours(self.below, self.above, vertices, steps)
-        self.starts = np.empty(len(vertices) + 1, np.int64)
-        self.points = np.empty(keys.size, np.int32)
-        self.shares = np.empty(keys.size, dtype)
-        lattice.members(self.starts, self.points, self.shares, self.vertices, self.weights)
-        self.tasks = np.searchsorted(self.starts, np.linspace(0, keys.size, self.TASKS + 1))
-        self.tasks[-1] = len(vertices)
+        self.starts, all_keys = self._starts(vertices), np.concatenate(vertices)
+        self.vertices = numbers                                                            # (n, N)
+        lattice.number_vertices(self.vertices, numbers, found, counts, all_keys, self.starts)
+        self.below, self.above = np.empty((2, n, len(all_keys)), np.int32)
+        lattice.neighbours(self.below, self.above, all_keys, self.starts, steps)
         self.scale = 1 / np.sqrt((self.weights * (self._overlap(n).astype(dtype) @ self.weights)).sum(axis=0))     # (N,)
 
     def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
         before, after = ((self.scale * np.ravel(factor)).astype(x.dtype) for factor in (before, after))
         values = dense(x.reshape(len(x), -1))                                              # (C, N)
         channels = -(-len(x) // self.LANES) * self.LANES
-        rows = np.zeros((values.shape[1], channels), x.dtype)
+        rows = np.empty((values.shape[1], channels), x.dtype)
         gaussian.rows_of(rows, values, before)
-        grid, other = np.empty((2, len(self.starts), channels), x.dtype)
+        grid, other = np.empty((2, self.starts[-1] + 1, channels), x.dtype)
         grid[-1] = other[-1] = 0                                                           # for all vertices not there
-        gaussian.splat(grid, rows, self.starts, self.points, self.shares, self.tasks)
+        gaussian.splat(grid, rows, self.vertices, self.weights, self.starts)
         for axis in [*range(len(self.below)), *reversed(range(len(self.below)))]:
             gaussian.blur(other, grid, self.below[axis], self.above[axis], x.dtype.type(self.SHARE))
             grid, other = other, grid
@@ -132,9 +126,14 @@ class PermutohedralLattice:
         return np.cumprod([1, *spans[:-1]]).astype(np.int64)
 
     @staticmethod
-    def _with_ring(keys: np.ndarray, steps: np.ndarray, fewest: int) -> np.ndarray:
-        room = np.empty((2 * len(steps) + 1) * len(keys), np.int64)
-        return room[:lattice.with_neighbours(room, keys, steps, fewest)].copy()
+    def _starts(vertices: list[np.ndarray]) -> np.ndarray:
+        return np.cumsum([0, *map(len, vertices)])
+
+    def _with_ring(self, vertices: list[np.ndarray], steps: np.ndarray, fewest: int) -> list[np.ndarray]:
+        n = len(steps)
+        room, counts = np.empty((n, (2 * n + 1) * max(map(len, vertices))), np.int64), np.empty(n, np.int64)
+        lattice.ring(room, counts, np.concatenate(vertices), self._starts(vertices), steps, fewest)
+        return [row[:count] for row, count in zip(room, counts)]
 
     def _overlap(self, n: int) -> np.ndarray:
         """(n, n): how much of what is splatted on vertex k of a simplex the blur brings to its vertex l.

@@ -8,67 +8,95 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-BLOCK = 128          # points of a task: their values fit the first-level cache
+from .tasks import each_task
+
+BLOCK = 128          # points or vertices of a task: their values fit the first-level cache
 BAND = 64            # image rows of a task: with those around them they fit the second-level cache
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def scale_to_column(rows, c, scale, values):
+    """rows[i, c] = scale[i] · values[i]"""
+    for i in range(values.size):
+        rows[i, c] = scale[i] * values[i]
+
+
+@njit(cache=True)
+def rows_of_block(task, rows, values, scale):
+    start, end = task * BLOCK, min((task + 1) * BLOCK, values.shape[1])
+    for c in range(len(values)):
+        scale_to_column(rows[start:end], c, scale[start:end], values[c, start:end])
+    rows[start:end, len(values):] = 0
+
+
 def rows_of(rows, values, scale):
-    """rows[i, c] = scale[i] · values[c, i]."""
-    channels, count = values.shape
-    for i in prange(count):
-        row = rows[i]
-        for c in range(channels):
-            row[c] = scale[i] * values[c, i]
+    """rows[i, c] = scale[i] · values[c, i], and 0 in the columns beyond."""
+    each_task(rows_of_block, -(-len(rows) // BLOCK), (rows, values, scale))
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def splat(grid, rows, starts, points, shares, tasks):
-    """grid[v] = Σ_e shares[e] · rows[points[e]], for e from starts[v] to starts[v + 1].
+@njit(cache=True)
+def splat_of_remainder(task, grid, rows, vertices, weights, starts):
+    grid[starts[task]:starts[task + 1]] = 0
+    for i in range(len(rows)):
+        share, total, row = weights[task, i], grid[vertices[task, i]], rows[i]
+        for c in range(row.size):
+            total[c] += share * row[c]
 
-    One task owns the vertices from tasks[t] to tasks[t + 1], so that no two threads add to the same one.
+
+def splat(grid, rows, vertices, weights, starts):
+    """grid[v] = Σ weights[k, i] · rows[i] over all k, i with vertices[k, i] = v.
+
+    A task owns the vertices of one remainder, from starts[k] to starts[k + 1]: each point has one of them.
     """
-    for t in prange(tasks.size - 1):
-        for v in range(tasks[t], tasks[t + 1]):
-            total = grid[v]
-            total[:] = 0
-            for e in range(starts[v], starts[v + 1]):
-                share, row = shares[e], rows[points[e]]
-                for c in range(total.size):
-                    total[c] += share * row[c]
+    each_task(splat_of_remainder, len(vertices), (grid, rows, vertices, weights, starts))
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def blur(out, grid, below, above, share):
-    """out[v] = (1 - 2·share)·grid[v] + share·(grid[below[v]] + grid[above[v]]).
-
-    The last row of the grid is 0 and stands for all vertices that are not in it.
-    """
+@njit(cache=True)
+def blur_of_block(task, out, grid, below, above, share):
     own = 1 - 2 * share
-    for v in prange(below.size):
+    for v in range(task * BLOCK, min((task + 1) * BLOCK, below.size)):
         total, here, low, high = out[v], grid[v], grid[below[v]], grid[above[v]]
         for c in range(total.size):
             total[c] = own * here[c] + share * (low[c] + high[c])
 
 
-@njit(cache=True, parallel=True, nogil=True)
+def blur(out, grid, below, above, share):
+    """out[v] = (1 - 2·share)·grid[v] + share·(grid[below[v]] + grid[above[v]]).
+
+    The last row of the grid is 0 and stands for all vertices that are not in it.
+    """
+    each_task(blur_of_block, -(-below.size // BLOCK), (out, grid, below, above, share))
+
+
+@njit(cache=True)
+def add_two(total, p, a, q, b):
+    """total[c] += p a[c] + q b[c]: one pass instead of two."""
+    for c in range(total.size):
+        total[c] += p * a[c] + q * b[c]
+
+
+@njit(cache=True)
+def column_to(values, rows, c):
+    """values[i] = rows[i, c]"""
+    for i in range(values.size):
+        values[i] = rows[i, c]
+
+
+@njit(cache=True)
+def slice_of_block(task, values, grid, vertices, weights, scale):
+    start, end = task * BLOCK, min((task + 1) * BLOCK, values.shape[1])
+    rows = np.zeros((end - start, grid.shape[1]), grid.dtype)
+    for i in range(start, end):
+        for k in range(0, len(vertices), 2):
+            add_two(rows[i - start], scale[i] * weights[k, i], grid[vertices[k, i]],
+                    scale[i] * weights[k + 1, i], grid[vertices[k + 1, i]])
+    for c in range(len(values)):
+        column_to(values[c, start:end], rows, c)
+
+
 def slice_lattice(values, grid, vertices, weights, scale):
     """values[c, i] = scale[i] · Σ_k weights[k, i] · grid[vertices[k, i], c]."""
-    channels, count = values.shape
-    for block in prange((count + BLOCK - 1) // BLOCK):
-        start = block * BLOCK
-        length = min(BLOCK, count - start)
-        rows = np.zeros((length, grid.shape[1]), grid.dtype)
-        for i in range(length):
-            total = rows[i]
-            for k in range(vertices.shape[0]):
-                weight, vertex = scale[start + i] * weights[k, start + i], grid[vertices[k, start + i]]
-                for c in range(total.size):
-                    total[c] += weight * vertex[c]
-        for c in range(channels):
-            out = values[c, start:start + length]
-            for i in range(length):
-                out[i] = rows[i, c]
+    each_task(slice_of_block, -(-values.shape[1] // BLOCK), (values, grid, vertices, weights, scale))
 
 
 @njit(cache=True)
