@@ -6,11 +6,12 @@ processor together.  The image is the other way round, (channel, point), and is 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .tasks import each_task
 
 BLOCK = 128          # points or vertices of a task: their values fit the first-level cache
+WHOLE = 32           # values that a compiled loop takes at a time; those left over go one by one, so rows are padded to have none
 BAND = 64            # image rows of a task: with those around them they fit the second-level cache
 
 
@@ -107,32 +108,38 @@ def add_four(total, taps, k, a, b, c, d):
         total[j] += p * a[j] + q * b[j] + r * c[j] + s * d[j]
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def multiply(out, x, factors):
+    """out[j] = factors[j] · x[j]"""
+    for j in range(x.size):
+        out[j] = factors[j] * x[j]
+
+
+@njit(cache=True)
+def separable_blur_of_band(task, y, x, taps, radius, before, after):
+    height, width = before.shape
+    bands, reach, whole = (height + BAND - 1) // BAND, taps.size - 1, (width + WHOLE - 1) // WHOLE * WHOLE
+    c, first = task // bands, task % bands * BAND
+    last = min(height, first + BAND)
+    band = np.zeros((last - first + reach, whole), x.dtype)
+    for i in range(max(0, first - radius), min(height, last + reach - radius)):
+        multiply(band[i - first + radius, :width], x[c, i], before[i])
+    padded, total = np.zeros(whole + reach, x.dtype), np.empty(whole, x.dtype)
+    column = padded[radius:radius + whole]
+    for i in range(last - first):
+        column[:] = 0
+        for u in range(0, taps.size, 4):
+            add_four(column, taps, u, band[i + u], band[i + u + 1], band[i + u + 2], band[i + u + 3])
+        total[:] = 0
+        for v in range(0, taps.size, 4):
+            add_four(total, taps, v, padded[v:], padded[v + 1:], padded[v + 2:], padded[v + 3:])
+        multiply(y[c, first + i], total[:width], after[first + i])
+
+
 def separable_blur(y, x, taps, radius, before, after):
     """y[c, i, j] = after[i, j] · Σ_uv taps[u] · taps[v] · (before · x)[c, i + u - r, j + v - r];  x is 0 outside the image.
 
     2r + 1 taps, and zeros up to a multiple of four.  A task owns a band of rows, which it copies with its zeros around it:
     then no tap has to ask where the image ends.
     """
-    channels, height, width = x.shape
-    bands, reach = (height + BAND - 1) // BAND, taps.size - 1
-    for task in prange(channels * bands):
-        c, first = task // bands, task % bands * BAND
-        last = min(height, first + BAND)
-        band = np.zeros((last - first + reach, width), x.dtype)
-        for i in range(max(0, first - radius), min(height, last + reach - radius)):
-            row, values, factors = band[i - first + radius], x[c, i], before[i]
-            for j in range(width):
-                row[j] = factors[j] * values[j]
-        padded, total = np.zeros(width + reach, x.dtype), np.empty(width, x.dtype)
-        column = padded[radius:radius + width]
-        for i in range(last - first):
-            column[:] = 0
-            for u in range(0, taps.size, 4):
-                add_four(column, taps, u, band[i + u], band[i + u + 1], band[i + u + 2], band[i + u + 3])
-            total[:] = 0
-            for v in range(0, taps.size, 4):
-                add_four(total, taps, v, padded[v:], padded[v + 1:], padded[v + 2:], padded[v + 3:])
-            out, factors = y[c, first + i], after[first + i]
-            for j in range(width):
-                out[j] = factors[j] * total[j]
+    each_task(separable_blur_of_band, len(x) * -(-x.shape[1] // BAND), (y, x, taps, radius, before, after))

@@ -21,14 +21,56 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from .tasks import each_task
 
 BLOCK = 128          # points of a task
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def put_in_order(y, step, k):
+    """The larger of y[k, i] and y[k + 1, i] first, and its step with it.  No branch: the processor could not predict it."""
+    for i in range(y.shape[1]):
+        a, b, first, second = y[k, i], y[k + 1, i], step[k, i], step[k + 1, i]
+        change = b > a
+        y[k, i], y[k + 1, i] = b if change else a, a if change else b
+        step[k, i], step[k + 1, i] = second if change else first, first if change else second
+
+
+@njit(cache=True)
+def simplices_of_block(task, keys, weights, elevated, steps):
+    n, start, end = len(elevated), task * BLOCK, min((task + 1) * BLOCK, elevated.shape[1])
+    size = end - start
+    y, ranked = np.empty((2, n, size))
+    step, ranked_step = np.empty((2, n, size), np.int64)
+    key, surplus = np.zeros((2, size), np.int64)
+    for j in range(n):
+        for i in range(size):
+            nearest = math.floor(elevated[j, start + i] / n + 0.5)     # v = n·nearest
+            y[j, i] = elevated[j, start + i] / n - nearest
+            step[j, i] = steps[j]
+            surplus[i] += nearest
+            key[i] += nearest * (steps[n - 1] - steps[j])
+    for last in range(n - 1, 0, -1):
+        for k in range(last):
+            put_in_order(y, step, k)
+    for rank in range(n):                                              # move the coordinates that were rounded worst, so
+        for i in range(size):                                          # that they sum to 0
+            place = rank - surplus[i]
+            shift = (1 if place >= n else 0) - (1 if place < 0 else 0)
+            ranked[rank, i] = y[place - shift * n, i] - shift
+            ranked_step[rank, i] = step[place - shift * n, i]
+            key[i] += shift * (steps[n - 1] - ranked_step[rank, i])
+    for i in range(size):
+        weights[0, start + i] = ranked[n - 1, i] + (1 - ranked[0, i])
+        keys[0, start + i] = key[i]
+    for k in range(1, n):
+        for i in range(size):
+            weights[k, start + i] = ranked[n - 1 - k, i] - ranked[n - k, i]
+            keys[k, start + i] = keys[k - 1, start + i] + ranked_step[n - k, i]
+
+
 def simplices(keys, weights, elevated, steps):
     """The simplex around every point: keys[k, i] of its vertex of remainder k, weights[k, i] the barycentric coordinate.
 
@@ -39,36 +81,7 @@ def simplices(keys, weights, elevated, steps):
 
     steps[j]: what a step along axis j adds to a key.  The last coordinate has no digit of its own.
     """
-    n, points = elevated.shape                                         # n = d + 1
-    for block in prange((points + BLOCK - 1) // BLOCK):
-        y, b = np.empty(n), np.empty(n + 1)
-        nearest, rank, axis = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-        for i in range(block * BLOCK, min(points, (block + 1) * BLOCK)):
-            surplus = 0
-            for j in range(n):
-                y[j] = elevated[j, i] / n
-                nearest[j] = math.floor(y[j] + 0.5)                    # v = n·nearest
-                y[j] -= nearest[j]
-                surplus += nearest[j]
-            rank[:] = surplus                                          # move the coordinates that were rounded worst, so
-            for j in range(n):                                         # that they sum to 0
-                for m in range(j):
-                    larger = 1 if y[j] > y[m] else 0                   # no branch: the processor could not predict it
-                    rank[m] += larger
-                    rank[j] += 1 - larger
-            b[:] = 0
-            key = 0
-            for j in range(n):
-                shift = 1 if rank[j] < 0 else -1 if rank[j] >= n else 0
-                rank[j] += shift * n
-                axis[rank[j]] = j
-                key += (nearest[j] + shift) * (steps[n - 1] - steps[j])
-                b[n - 1 - rank[j]] += y[j] - shift
-                b[n - rank[j]] -= y[j] - shift
-            b[0] += 1 + b[n]
-            for k in range(n):
-                weights[k, i], keys[k, i] = b[k], key
-                key += steps[axis[n - 1 - k]]
+    each_task(simplices_of_block, -(-elevated.shape[1] // BLOCK), (keys, weights, elevated, steps))
 
 
 @njit(cache=True)
