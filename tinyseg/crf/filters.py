@@ -62,7 +62,7 @@ class PermutohedralLattice:
     SHARE = 5 / 24
     SMALL, RINGS = 1 << 14, 2                                          # pixels of a small image; rings around them
     FEW = 1 << 17                                                      # vertices; around more none are added
-    TASKS, LANES = 64, 8
+    LANES = 8
 
     def __init__(self, features: np.ndarray, dtype: np.dtype[Any]):
         f = np.ascontiguousarray(features.reshape(-1, features.shape[-1]).T)               # (d, N)
@@ -86,16 +86,15 @@ class PermutohedralLattice:
         lattice.number_vertices(self.vertices, numbers, found, counts, all_keys, self.starts)
         self.below, self.above = np.empty((2, n, len(all_keys)), np.int32)
         lattice.neighbours(self.below, self.above, all_keys, self.starts, steps)
+        self.room: tuple[np.ndarray, np.ndarray] = np.empty((0, 0), dtype), np.empty((2, 0, 0), dtype)
         self.scale = 1 / np.sqrt((self.weights * (self._overlap(n).astype(dtype) @ self.weights)).sum(axis=0))     # (N,)
 
     def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
         before, after = ((self.scale * np.ravel(factor)).astype(x.dtype) for factor in (before, after))
         values = dense(x.reshape(len(x), -1))                                              # (C, N)
         channels = -(-len(x) // self.LANES) * self.LANES
-        rows = np.empty((values.shape[1], channels), x.dtype)
+        rows, (grid, other) = self._room(channels, x.dtype)
         gaussian.rows_of(rows, values, before)
-        grid, other = np.empty((2, self.starts[-1] + 1, channels), x.dtype)
-        grid[-1] = other[-1] = 0                                                           # for all vertices not there
         gaussian.splat(grid, rows, self.vertices, self.weights, self.starts)
         for axis in [*range(len(self.below)), *reversed(range(len(self.below)))]:
             gaussian.blur(other, grid, self.below[axis], self.above[axis], x.dtype.type(self.SHARE))
@@ -103,6 +102,15 @@ class PermutohedralLattice:
         y = np.empty_like(values)
         gaussian.slice_lattice(y, grid, self.vertices, self.weights, after)
         return y.reshape(x.shape)
+
+    def _room(self, channels: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """For the values of all points and, twice, of all vertices.  Kept: new memory costs more time than a pass over it."""
+        rows, grids = self.room
+        if rows.shape[-1] != channels or rows.dtype != dtype:
+            rows = np.zeros((len(self.scale), channels), dtype)                             # 0 in the channels beyond
+            grids = np.zeros((2, self.starts[-1] + 1, channels), dtype)                    # the last: of all vertices not there
+            self.room = rows, grids
+        return rows, grids
 
     @staticmethod
     def embedding(d: int) -> np.ndarray:

@@ -108,7 +108,8 @@ class DenseCRF:
         (w1, _), (w2, _) = self.kernels
         if self.compatibility is None:
             pairwise = np.empty_like(messages[0], order="C")
-            mean_field.potts(*map(_classes, (pairwise, *messages)), np.array([w1, w2], pairwise.dtype))
+            appearance, smoothness = map(_classes, messages)
+            mean_field.potts(_classes(pairwise), appearance, smoothness, np.array([w1, w2], pairwise.dtype))
             return pairwise
         weighted = w1 * messages[0] + w2 * messages[1]
         return np.tensordot(self.compatibility, weighted, axes=1)
@@ -116,7 +117,7 @@ class DenseCRF:
     def local_update(self, pairwise: np.ndarray) -> np.ndarray:
         """Q_i(l) = exp(-ψ_u(l) - Q̂_i(l)), normalised at every pixel."""
         q = np.empty_like(self.unary, order="C")
-        mean_field.softmax(*map(_classes, (q, self.unary, pairwise)))
+        mean_field.softmax(_classes(q), _classes(self.unary), _classes(pairwise))
         return q
 
     def free_energy(self, q: np.ndarray, pairwise: np.ndarray) -> float:
@@ -141,7 +142,7 @@ class Step:
     def __init__(self, crf: DenseCRF, probabilities: np.ndarray):
         self.crf, self.probabilities = crf, probabilities
 
-    @functools.cached_property
+    @property
     def messages(self) -> list[np.ndarray]:
         """What arrives at every pixel through the appearance and the smoothness kernel, two arrays (C, H, W)."""
         return self.crf.message_passing(self.probabilities)

@@ -11,27 +11,21 @@ from numba import njit
 from .tasks import each_task
 
 BLOCK = 128          # points or vertices of a task: their values fit the first-level cache
-WHOLE = 32           # values that a compiled loop takes at a time; those left over go one by one, so rows are padded to have none
+POINTS = 512         # of a task that writes to the image: 2 KB to each channel
+WHOLE = 32           # values that a compiled loop takes at a time; what is left over goes one by one, so rows are padded
 BAND = 64            # image rows of a task: with those around them they fit the second-level cache
 
 
 @njit(cache=True)
-def scale_to_column(rows, c, scale, values):
-    """rows[i, c] = scale[i] · values[i]"""
-    for i in range(values.size):
-        rows[i, c] = scale[i] * values[i]
-
-
-@njit(cache=True)
 def rows_of_block(task, rows, values, scale):
-    start, end = task * BLOCK, min((task + 1) * BLOCK, values.shape[1])
-    for c in range(len(values)):
-        scale_to_column(rows[start:end], c, scale[start:end], values[c, start:end])
-    rows[start:end, len(values):] = 0
+    for i in range(task * BLOCK, min((task + 1) * BLOCK, len(rows))):
+        row = rows[i]
+        for c in range(len(values)):
+            row[c] = scale[i] * values[c, i]
 
 
 def rows_of(rows, values, scale):
-    """rows[i, c] = scale[i] · values[c, i], and 0 in the columns beyond."""
+    """rows[i, c] = scale[i] · values[c, i];  the columns beyond stay as they are."""
     each_task(rows_of_block, -(-len(rows) // BLOCK), (rows, values, scale))
 
 
@@ -70,34 +64,34 @@ def blur(out, grid, below, above, share):
 
 
 @njit(cache=True)
-def add_two(total, p, a, q, b):
-    """total[c] += p a[c] + q b[c]: one pass instead of two."""
-    for c in range(total.size):
-        total[c] += p * a[c] + q * b[c]
+def column_to(out, scale, rows, c):
+    """out[i] = scale[i] · rows[i, c]"""
+    for i in range(out.size):
+        out[i] = scale[i] * rows[i, c]
 
 
 @njit(cache=True)
-def column_to(values, rows, c):
-    """values[i] = rows[i, c]"""
-    for i in range(values.size):
-        values[i] = rows[i, c]
-
-
-@njit(cache=True)
-def slice_of_block(task, values, grid, vertices, weights, scale):
-    start, end = task * BLOCK, min((task + 1) * BLOCK, values.shape[1])
+def slice_of_points(task, values, grid, vertices, weights, scale):
+    n, start, end = len(vertices), task * POINTS, min((task + 1) * POINTS, values.shape[1])
     rows = np.zeros((end - start, grid.shape[1]), grid.dtype)
     for i in range(start, end):
-        for k in range(0, len(vertices), 2):
-            add_two(rows[i - start], scale[i] * weights[k, i], grid[vertices[k, i]],
-                    scale[i] * weights[k + 1, i], grid[vertices[k + 1, i]])
+        total = rows[i - start]
+        for k in range(0, n - 2, 3):                                   # three at a time: a third of the loads and stores
+            p, q, r = weights[k, i], weights[k + 1, i], weights[k + 2, i]
+            x, y, z = grid[vertices[k, i]], grid[vertices[k + 1, i]], grid[vertices[k + 2, i]]
+            for c in range(total.size):
+                total[c] += p * x[c] + q * y[c] + r * z[c]
+        for k in range(n - n % 3, n):
+            weight, vertex = weights[k, i], grid[vertices[k, i]]
+            for c in range(total.size):
+                total[c] += weight * vertex[c]
     for c in range(len(values)):
-        column_to(values[c, start:end], rows, c)
+        column_to(values[c, start:end], scale[start:end], rows, c)
 
 
 def slice_lattice(values, grid, vertices, weights, scale):
     """values[c, i] = scale[i] · Σ_k weights[k, i] · grid[vertices[k, i], c]."""
-    each_task(slice_of_block, -(-values.shape[1] // BLOCK), (values, grid, vertices, weights, scale))
+    each_task(slice_of_points, -(-values.shape[1] // POINTS), (values, grid, vertices, weights, scale))
 
 
 @njit(cache=True)

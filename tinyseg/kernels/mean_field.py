@@ -57,10 +57,10 @@ def to_powers(x, total, least):
 
 
 @njit(cache=True)
-def divide_by(total, x):
-    """x[q] = x[q] / total[q]"""
+def multiply_by(factors, x):
+    """x[q] = factors[q] x[q]"""
     for q in range(x.size):
-        x[q] /= total[q]
+        x[q] *= factors[q]
 
 
 @njit(cache=True)
@@ -71,8 +71,9 @@ def softmax_of_pixels(task, q, unary, pairwise):
         add_costs(q[c, start:end], least, unary[c, start:end], pairwise[c, start:end])
     for c in range(len(q)):
         to_powers(q[c, start:end], total, least)                       # the largest is 1: the same quotient, and no overflow
+    total[:] = 1 / total                                               # compiled divisions, which look for zeros, are slow
     for c in range(len(q)):
-        divide_by(total, q[c, start:end])
+        multiply_by(total, q[c, start:end])
 
 
 def softmax(q, unary, pairwise):
