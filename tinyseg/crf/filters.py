@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import dense, gaussian, lattice
+from ..kernels import dense, gaussian, lattice, separable
 
 Filter = Callable[..., np.ndarray]      # x (C, H, W), factors before and after (H, W): after · filtered(before · x)
 EXACT_PIXELS = 1 << 14         # above, the matrix of all pairs would take more than a gigabyte
@@ -34,14 +34,13 @@ class SeparableGaussian:
     """y[c, p] = Σ_p' exp(-|p - p'|²/2θ²)·x[c, p'] in the image plane, with the tail left out where it is below 1e-6."""
 
     def __init__(self, theta: float, shape: tuple[int, ...], dtype: np.dtype[Any]):
-        self.radius = min(int(np.ceil(np.sqrt(2 * np.log(1e6)) * theta)), max(shape) - 1)
-        taps = np.exp(-(np.arange(-self.radius, self.radius + 1) / theta) ** 2 / 2).astype(dtype)
-        self.taps = np.pad(taps, (0, -len(taps) % 4))                                      # the kernel takes four at a time
+        radius = min(int(np.ceil(np.sqrt(2 * np.log(1e6)) * theta)), max(shape) - 1)
+        self.taps = np.exp(-(np.arange(-radius, radius + 1) / theta) ** 2 / 2).astype(dtype)
 
     def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
         before, after = (dense(np.broadcast_to(factor, x.shape[1:]).astype(x.dtype)) for factor in (before, after))
         y = np.empty_like(x, order="C")
-        gaussian.separable_blur(y, dense(x), self.taps, self.radius, before, after)
+        separable.separable_blur(y, dense(x), self.taps, before, after)
         return y
 
 

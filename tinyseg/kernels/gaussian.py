@@ -1,6 +1,6 @@
-"""Gaussian filters at work, all channels in one pass: on the lattice of `lattice.py`, and separably in the image plane.
+"""The Gaussian filter at work on the lattice of `lattice.py`, all channels in one pass.
 
-The lattice's steps work on rows: (point, channel) and (vertex, channel), so that all channels of a point move through the
+The steps work on rows: (point, channel) and (vertex, channel), so that all channels of a point move through the
 processor together.  The image is the other way round, (channel, point), and is turned where it is read and written.
 """
 from __future__ import annotations
@@ -12,8 +12,6 @@ from .tasks import each_task
 
 BLOCK = 128          # points or vertices of a task: their values fit the first-level cache
 POINTS = 512         # of a task that writes to the image: 2 KB to each channel
-WHOLE = 32           # values that a compiled loop takes at a time; what is left over goes one by one, so rows are padded
-BAND = 64            # image rows of a task: with those around them they fit the second-level cache
 
 
 @njit(cache=True)
@@ -92,48 +90,3 @@ def slice_of_points(task, values, grid, vertices, weights, scale):
 def slice_lattice(values, grid, vertices, weights, scale):
     """values[c, i] = scale[i] · Σ_k weights[k, i] · grid[vertices[k, i], c]."""
     each_task(slice_of_points, -(-values.shape[1] // POINTS), (values, grid, vertices, weights, scale))
-
-
-@njit(cache=True)
-def add_four(total, taps, k, a, b, c, d):
-    """total[j] += taps[k] a[j] + taps[k + 1] b[j] + taps[k + 2] c[j] + taps[k + 3] d[j]: one pass instead of four."""
-    p, q, r, s = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
-    for j in range(total.size):
-        total[j] += p * a[j] + q * b[j] + r * c[j] + s * d[j]
-
-
-@njit(cache=True)
-def multiply(out, x, factors):
-    """out[j] = factors[j] · x[j]"""
-    for j in range(x.size):
-        out[j] = factors[j] * x[j]
-
-
-@njit(cache=True)
-def separable_blur_of_band(task, y, x, taps, radius, before, after):
-    height, width = before.shape
-    bands, reach, whole = (height + BAND - 1) // BAND, taps.size - 1, (width + WHOLE - 1) // WHOLE * WHOLE
-    c, first = task // bands, task % bands * BAND
-    last = min(height, first + BAND)
-    band = np.zeros((last - first + reach, whole), x.dtype)
-    for i in range(max(0, first - radius), min(height, last + reach - radius)):
-        multiply(band[i - first + radius, :width], x[c, i], before[i])
-    padded, total = np.zeros(whole + reach, x.dtype), np.empty(whole, x.dtype)
-    column = padded[radius:radius + whole]
-    for i in range(last - first):
-        column[:] = 0
-        for u in range(0, taps.size, 4):
-            add_four(column, taps, u, band[i + u], band[i + u + 1], band[i + u + 2], band[i + u + 3])
-        total[:] = 0
-        for v in range(0, taps.size, 4):
-            add_four(total, taps, v, padded[v:], padded[v + 1:], padded[v + 2:], padded[v + 3:])
-        multiply(y[c, first + i], total[:width], after[first + i])
-
-
-def separable_blur(y, x, taps, radius, before, after):
-    """y[c, i, j] = after[i, j] · Σ_uv taps[u] · taps[v] · (before · x)[c, i + u - r, j + v - r];  x is 0 outside the image.
-
-    2r + 1 taps, and zeros up to a multiple of four.  A task owns a band of rows, which it copies with its zeros around it:
-    then no tap has to ask where the image ends.
-    """
-    each_task(separable_blur_of_band, len(x) * -(-x.shape[1] // BAND), (y, x, taps, radius, before, after))
