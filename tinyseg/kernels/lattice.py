@@ -10,9 +10,10 @@ steps:
     slice    each point reads the d + 1 vertices around it, with the same weights
 
 A vertex is one integer, its key: a number whose digits are its first d coordinates, so that a step to a neighbour adds a
-constant.  Only vertices near to a point are kept: a hash table finds those that have points, and then they stand in the order
-of their keys.  In that order all that is one step away along an axis stands in order too, so that neighbours are found by
-walking along both lists at once, without a search, and a blur reads the memory from the beginning to the end.
+constant.  Only vertices near to a point are kept: a hash table finds those that have points, and then those of one remainder
+stand together, in the order of their keys.  A step along any axis leads from each remainder to the next one, and all that is
+one step away along an axis stands in order too: neighbours are found by walking along two lists at once, without a search, a
+blur reads three stretches of memory from beginning to end, and each remainder has its own vertices to splat on.
 
 A task owns the vertices of one remainder, or a run of vertices, or some points: no two threads write to the same cell.
 """
