@@ -27,5 +27,5 @@ assert a.tolist() == [0, 1, 2, 3]
 def test_a_process_whose_first_loop_comes_from_the_cache(tmp_path):
     settings = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     for dtype in ("float32", "float64", "float64"):            # the second finds the loop there, the third all but the body
-        done = subprocess.run([sys.executable, "-c", PROGRAM, dtype], env=settings, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", PROGRAM, dtype], cwd=ROOT, env=settings, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
