@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import dense, gaussian, lattice
+from ..kernels import dense, gaussian, lattice, separable
 
 Filter = Callable[..., np.ndarray]      # x (C, H, W), factors before and after (H, W): after · filtered(before · x)
 EXACT_PIXELS = 1 << 14         # above, the matrix of all pairs would take more than a gigabyte
@@ -34,14 +34,13 @@ class SeparableGaussian:
     """y[c, p] = Σ_p' exp(-|p - p'|²/2θ²)·x[c, p'] in the image plane, with the tail left out where it is below 1e-6."""
 
     def __init__(self, theta: float, shape: tuple[int, ...], dtype: np.dtype[Any]):
-        self.radius = min(int(np.ceil(np.sqrt(2 * np.log(1e6)) * theta)), max(shape) - 1)
-        taps = np.exp(-(np.arange(-self.radius, self.radius + 1) / theta) ** 2 / 2).astype(dtype)
-        self.taps = np.pad(taps, (0, -len(taps) % 4))                                      # the kernel takes four at a time
+        radius = min(int(np.ceil(np.sqrt(2 * np.log(1e6)) * theta)), max(shape) - 1)
+        self.taps = np.exp(-(np.arange(-radius, radius + 1) / theta) ** 2 / 2).astype(dtype)
 
     def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
         before, after = (dense(np.broadcast_to(factor, x.shape[1:]).astype(x.dtype)) for factor in (before, after))
         y = np.empty_like(x, order="C")
-        gaussian.separable_blur(y, dense(x), self.taps, self.radius, before, after)
+        separable.separable_blur(y, dense(x), self.taps, before, after)
         return y
 
 
@@ -62,7 +61,7 @@ class PermutohedralLattice:
     SHARE = 5 / 24
     SMALL, RINGS = 1 << 14, 2                                          # pixels of a small image; rings around them
     FEW = 1 << 17                                                      # vertices; around more none are added
-    TASKS, LANES = 64, 8
+    LANES = 8
 
     def __init__(self, features: np.ndarray, dtype: np.dtype[Any]):
         f = np.ascontiguousarray(features.reshape(-1, features.shape[-1]).T)               # (d, N)
@@ -77,38 +76,40 @@ class PermutohedralLattice:
         lattice.simplices(keys, self.weights, elevated, steps)
         found, numbers, counts = np.empty_like(keys), np.empty(keys.shape, np.int32), np.empty(n, np.int64)
         lattice.distinct(found, numbers, counts, keys)
-        occupied = [row[:count] for row, count in zip(found, counts)]
-        vertices = np.sort(np.concatenate(occupied))
+        vertices = [np.sort(row[:count]) for row, count in zip(found, counts)]             # of each remainder
         for _ in range(self.RINGS if small else 1):
-            if len(vertices) < self.FEW:
+            if sum(map(len, vertices)) < self.FEW:
                 vertices = self._with_ring(vertices, steps, 1 if small else 2)
-        self.vertices = np.stack([np.searchsorted(vertices, row).astype(np.int32)[number]  # (n, N)
-                                  for row, number in zip(occupied, numbers)])
-        self.below, self.above = np.empty((2, n, len(vertices)), np.int32)
-        lattice.neighbours(self.below, self.above, vertices, steps)
-        self.starts = np.empty(len(vertices) + 1, np.int64)
-        self.points = np.empty(keys.size, np.int32)
-        self.shares = np.empty(keys.size, dtype)
-        lattice.members(self.starts, self.points, self.shares, self.vertices, self.weights)
-        self.tasks = np.searchsorted(self.starts, np.linspace(0, keys.size, self.TASKS + 1))
-        self.tasks[-1] = len(vertices)
+        self.starts, all_keys = self._starts(vertices), np.concatenate(vertices)
+        self.vertices = numbers                                                            # (n, N)
+        lattice.number_vertices(self.vertices, numbers, found, counts, all_keys, self.starts)
+        self.below, self.above = np.empty((2, n, len(all_keys)), np.int32)
+        lattice.neighbours(self.below, self.above, all_keys, self.starts, steps)
+        self.room: tuple[np.ndarray, np.ndarray] = np.empty((0, 0), dtype), np.empty((2, 0, 0), dtype)
         self.scale = 1 / np.sqrt((self.weights * (self._overlap(n).astype(dtype) @ self.weights)).sum(axis=0))     # (N,)
 
     def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
         before, after = ((self.scale * np.ravel(factor)).astype(x.dtype) for factor in (before, after))
         values = dense(x.reshape(len(x), -1))                                              # (C, N)
         channels = -(-len(x) // self.LANES) * self.LANES
-        rows = np.zeros((values.shape[1], channels), x.dtype)
+        rows, (grid, other) = self._room(channels, x.dtype)
         gaussian.rows_of(rows, values, before)
-        grid, other = np.empty((2, len(self.starts), channels), x.dtype)
-        grid[-1] = other[-1] = 0                                                           # for all vertices not there
-        gaussian.splat(grid, rows, self.starts, self.points, self.shares, self.tasks)
+        gaussian.splat(grid, rows, self.vertices, self.weights, self.starts)
         for axis in [*range(len(self.below)), *reversed(range(len(self.below)))]:
             gaussian.blur(other, grid, self.below[axis], self.above[axis], x.dtype.type(self.SHARE))
             grid, other = other, grid
         y = np.empty_like(values)
         gaussian.slice_lattice(y, grid, self.vertices, self.weights, after)
         return y.reshape(x.shape)
+
+    def _room(self, channels: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """For the values of all points and, twice, of all vertices.  Kept: new memory costs more time than a pass over it."""
+        rows, grids = self.room
+        if rows.shape[-1] != channels or rows.dtype != dtype:
+            rows = np.zeros((len(self.scale), channels), dtype)                             # 0 in the channels beyond
+            grids = np.zeros((2, self.starts[-1] + 1, channels), dtype)                    # the last: of all vertices not there
+            self.room = rows, grids
+        return rows, grids
 
     @staticmethod
     def embedding(d: int) -> np.ndarray:
@@ -132,9 +133,14 @@ class PermutohedralLattice:
         return np.cumprod([1, *spans[:-1]]).astype(np.int64)
 
     @staticmethod
-    def _with_ring(keys: np.ndarray, steps: np.ndarray, fewest: int) -> np.ndarray:
-        room = np.empty((2 * len(steps) + 1) * len(keys), np.int64)
-        return room[:lattice.with_neighbours(room, keys, steps, fewest)].copy()
+    def _starts(vertices: list[np.ndarray]) -> np.ndarray:
+        return np.cumsum([0, *map(len, vertices)])
+
+    def _with_ring(self, vertices: list[np.ndarray], steps: np.ndarray, fewest: int) -> list[np.ndarray]:
+        n = len(steps)
+        room, counts = np.empty((n, (2 * n + 1) * max(map(len, vertices))), np.int64), np.empty(n, np.int64)
+        lattice.ring(room, counts, np.concatenate(vertices), self._starts(vertices), steps, fewest)
+        return [row[:count] for row, count in zip(room, counts)]
 
     def _overlap(self, n: int) -> np.ndarray:
         """(n, n): how much of what is splatted on vertex k of a simplex the blur brings to its vertex l.

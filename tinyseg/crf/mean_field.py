@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import dense, mean_field
 from .filters import ExactGaussian, Filter, NormalizedKernel, PermutohedralLattice, SeparableGaussian
 
 METHODS = ("lattice", "exact")
@@ -105,17 +106,18 @@ class DenseCRF:
     def compatibility_transform(self, messages: list[np.ndarray]) -> np.ndarray:
         """Q̂_i(l) = Σ_l' μ(l, l')·Σ_m wₘ·Q̃ₘ_i(l')."""
         (w1, _), (w2, _) = self.kernels
-        weighted = w1 * messages[0] + w2 * messages[1]
         if self.compatibility is None:
-            return weighted.sum(axis=0) - weighted
+            pairwise = np.empty_like(messages[0], order="C")
+            appearance, smoothness = map(_classes, messages)
+            mean_field.potts(_classes(pairwise), appearance, smoothness, np.array([w1, w2], pairwise.dtype))
+            return pairwise
+        weighted = w1 * messages[0] + w2 * messages[1]
         return np.tensordot(self.compatibility, weighted, axes=1)
 
     def local_update(self, pairwise: np.ndarray) -> np.ndarray:
         """Q_i(l) = exp(-ψ_u(l) - Q̂_i(l)), normalised at every pixel."""
-        q = -self.unary - pairwise
-        q -= q.max(axis=0)                                             # the same quotient, and no overflow
-        np.exp(q, out=q)
-        q /= q.sum(axis=0)
+        q = np.empty_like(self.unary, order="C")
+        mean_field.softmax(_classes(q), _classes(self.unary), _classes(pairwise))
         return q
 
     def free_energy(self, q: np.ndarray, pairwise: np.ndarray) -> float:
@@ -140,7 +142,7 @@ class Step:
     def __init__(self, crf: DenseCRF, probabilities: np.ndarray):
         self.crf, self.probabilities = crf, probabilities
 
-    @functools.cached_property
+    @property
     def messages(self) -> list[np.ndarray]:
         """What arrives at every pixel through the appearance and the smoothness kernel, two arrays (C, H, W)."""
         return self.crf.message_passing(self.probabilities)
@@ -158,6 +160,10 @@ class Step:
     def update(self) -> Step:
         """The next step."""
         return Step(self.crf, self.crf.local_update(self.pairwise))
+
+
+def _classes(x: np.ndarray) -> np.ndarray:
+    return dense(x.reshape(len(x), -1))                                # (C, H, W) -> (C, H·W)
 
 
 # What does not fit ---------------------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ steps:
     slice    each point reads the d + 1 vertices around it, with the same weights
 
 A vertex is one integer, its key: a number whose digits are its first d coordinates, so that a step to a neighbour adds a
-constant.  Only vertices near to a point are kept: a hash table finds those that have points, and then they stand in the order
-of their keys.  In that order all that is one step away along an axis stands in order too, so that neighbours are found by
-walking along both lists at once, without a search, and a blur reads the memory from the beginning to the end.
+constant.  Only vertices near to a point are kept: a hash table finds those that have points, and then those of one remainder
+stand together, in the order of their keys.  A step along any axis leads from each remainder to the next one, and all that is
+one step away along an axis stands in order too: neighbours are found by walking along two lists at once, without a search, a
+blur reads three stretches of memory from beginning to end, and each remainder has its own vertices to splat on.
 
 A task owns the vertices of one remainder, or a run of vertices, or some points: no two threads write to the same cell.
 """
@@ -21,12 +22,56 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
+
+from .tasks import each_task
 
 BLOCK = 128          # points of a task
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def put_in_order(y, step, k):
+    """The larger of y[k, i] and y[k + 1, i] first, and its step with it.  No branch: the processor could not predict it."""
+    for i in range(y.shape[1]):
+        a, b, first, second = y[k, i], y[k + 1, i], step[k, i], step[k + 1, i]
+        change = b > a
+        y[k, i], y[k + 1, i] = b if change else a, a if change else b
+        step[k, i], step[k + 1, i] = second if change else first, first if change else second
+
+
+@njit(cache=True)
+def simplices_of_block(task, keys, weights, elevated, steps):
+    n, start, end = len(elevated), task * BLOCK, min((task + 1) * BLOCK, elevated.shape[1])
+    size = end - start
+    y, ranked = np.empty((2, n, size))
+    step, ranked_step = np.empty((2, n, size), np.int64)
+    key, surplus = np.zeros((2, size), np.int64)
+    for j in range(n):
+        for i in range(size):
+            nearest = math.floor(elevated[j, start + i] / n + 0.5)     # v = n·nearest
+            y[j, i] = elevated[j, start + i] / n - nearest
+            step[j, i] = steps[j]
+            surplus[i] += nearest
+            key[i] += nearest * (steps[n - 1] - steps[j])
+    for last in range(n - 1, 0, -1):
+        for k in range(last):
+            put_in_order(y, step, k)
+    for rank in range(n):                                              # move the coordinates that were rounded worst, so
+        for i in range(size):                                          # that they sum to 0
+            place = rank - surplus[i]
+            shift = (1 if place >= n else 0) - (1 if place < 0 else 0)
+            ranked[rank, i] = y[place - shift * n, i] - shift
+            ranked_step[rank, i] = step[place - shift * n, i]
+            key[i] += shift * (steps[n - 1] - ranked_step[rank, i])
+    for i in range(size):
+        weights[0, start + i] = ranked[n - 1, i] + (1 - ranked[0, i])
+        keys[0, start + i] = key[i]
+    for k in range(1, n):
+        for i in range(size):
+            weights[k, start + i] = ranked[n - 1 - k, i] - ranked[n - k, i]
+            keys[k, start + i] = keys[k - 1, start + i] + ranked_step[n - k, i]
+
+
 def simplices(keys, weights, elevated, steps):
     """The simplex around every point: keys[k, i] of its vertex of remainder k, weights[k, i] the barycentric coordinate.
 
@@ -37,36 +82,7 @@ def simplices(keys, weights, elevated, steps):
 
     steps[j]: what a step along axis j adds to a key.  The last coordinate has no digit of its own.
     """
-    n, points = elevated.shape                                         # n = d + 1
-    for block in prange((points + BLOCK - 1) // BLOCK):
-        y, b = np.empty(n), np.empty(n + 1)
-        nearest, rank, axis = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-        for i in range(block * BLOCK, min(points, (block + 1) * BLOCK)):
-            surplus = 0
-            for j in range(n):
-                y[j] = elevated[j, i] / n
-                nearest[j] = math.floor(y[j] + 0.5)                    # v = n·nearest
-                y[j] -= nearest[j]
-                surplus += nearest[j]
-            rank[:] = surplus                                          # move the coordinates that were rounded worst, so
-            for j in range(n):                                         # that they sum to 0
-                for m in range(j):
-                    larger = 1 if y[j] > y[m] else 0                   # no branch: the processor could not predict it
-                    rank[m] += larger
-                    rank[j] += 1 - larger
-            b[:] = 0
-            key = 0
-            for j in range(n):
-                shift = 1 if rank[j] < 0 else -1 if rank[j] >= n else 0
-                rank[j] += shift * n
-                axis[rank[j]] = j
-                key += (nearest[j] + shift) * (steps[n - 1] - steps[j])
-                b[n - 1 - rank[j]] += y[j] - shift
-                b[n - rank[j]] -= y[j] - shift
-            b[0] += 1 + b[n]
-            for k in range(n):
-                weights[k, i], keys[k, i] = b[k], key
-                key += steps[axis[n - 1 - k]]
+    each_task(simplices_of_block, -(-elevated.shape[1] // BLOCK), (keys, weights, elevated, steps))
 
 
 @njit(cache=True)
@@ -82,86 +98,101 @@ def place(table, found, key):
     return at
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def distinct_of_remainder(task, found, numbers, counts, keys):
+    table, count, own = np.full(1 << 12, -1, np.int32), 0, found[task]
+    for i in range(keys.shape[1]):
+        key = keys[task, i]
+        if i > 0 and key == keys[task, i - 1]:                         # as so often in an image
+            numbers[task, i] = numbers[task, i - 1]
+            continue
+        at = place(table, own, key)
+        if table[at] < 0:
+            own[count] = key
+            table[at] = count
+            count += 1
+        numbers[task, i] = table[at]
+        if 2 * count > table.size:                                     # half full: a larger one
+            table = np.full(4 * table.size, -1, np.int32)
+            for m in range(count):
+                table[place(table, own, own[m])] = m
+    counts[task] = count
+
+
 def distinct(found, numbers, counts, keys):
     """found[k, numbers[k, i]] = keys[k, i]: the counts[k] different keys of each row, in the order of their first points."""
-    rows, points = keys.shape
-    for k in prange(rows):
-        table, count, own = np.full(1 << 12, -1, np.int32), 0, found[k]
-        for i in range(points):
-            key = keys[k, i]
-            if i > 0 and key == keys[k, i - 1]:                        # as so often in an image
-                numbers[k, i] = numbers[k, i - 1]
-                continue
-            at = place(table, own, key)
-            if table[at] < 0:
-                own[count] = key
-                table[at] = count
-                count += 1
-            numbers[k, i] = table[at]
-            if 2 * count > table.size:                                 # half full: a larger one
-                table = np.full(4 * table.size, -1, np.int32)
-                for m in range(count):
-                    table[place(table, own, own[m])] = m
-        counts[k] = count
+    each_task(distinct_of_remainder, len(keys), (found, numbers, counts, keys))
 
 
-@njit(cache=True, nogil=True)
-def with_neighbours(out, keys, steps, fewest):
-    """out: the keys, and all others that are one step from at least `fewest` of them, in ascending order.  Returns how many.
-
-    2n + 1 lists are merged: the keys, and the keys moved by each of the n steps to either side.
-    """
+@njit(cache=True)
+def ring_of_remainder(task, found, counts, keys, starts, steps, fewest):
+    """2n + 1 lists are merged: the keys of this remainder, those of the one before it moved by each of the n steps, and those
+    of the one after it moved back."""
+    n = steps.size
     shifts = np.concatenate((np.zeros(1, np.int64), steps, -steps))
-    heads = np.zeros(shifts.size, np.int64)
-    count, end = 0, np.iinfo(np.int64).max
+    heads, ends = np.empty(2 * n + 1, np.int64), np.empty(2 * n + 1, np.int64)
+    for s in range(2 * n + 1):
+        remainder = (task if s == 0 else task - 1 if s <= n else task + 1) % n
+        heads[s], ends[s] = starts[remainder], starts[remainder + 1]
+    none = np.iinfo(np.int64).max
+    nearest = np.full(2 * n + 1, none)                                 # the head of each list, moved
+    for s in range(2 * n + 1):
+        if heads[s] < ends[s]:
+            nearest[s] = keys[heads[s]] + shifts[s]
+    count = 0
     while True:
-        smallest = end
-        for s in range(shifts.size):
-            if heads[s] < keys.size:
-                smallest = min(smallest, keys[heads[s]] + shifts[s])
-        if smallest == end:
-            return count
+        smallest = nearest.min()
+        if smallest == none:
+            break
         near = 0
-        for s in range(shifts.size):
-            if heads[s] < keys.size and keys[heads[s]] + shifts[s] == smallest:
+        for s in range(2 * n + 1):
+            if nearest[s] == smallest:
                 heads[s] += 1
+                nearest[s] = keys[heads[s]] + shifts[s] if heads[s] < ends[s] else none
                 near += fewest if s == 0 else 1
         if near >= fewest:
-            out[count] = smallest
+            found[task, count] = smallest
             count += 1
+    counts[task] = count
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def neighbours(below, above, keys, steps):
-    """keys[below[a, v]] = keys[v] - steps[a],  keys[above[a, v]] = keys[v] + steps[a];  keys.size where there is none."""
-    for a in prange(steps.size):
-        below[a] = keys.size
-        above[a] = keys.size
-        w = 0
-        for v in range(keys.size):
-            wanted = keys[v] + steps[a]
-            while w < keys.size and keys[w] < wanted:
-                w += 1
-            if w < keys.size and keys[w] == wanted:
-                above[a, v], below[a, w] = w, v
+def ring(found, counts, keys, starts, steps, fewest):
+    """found[k, :counts[k]]: the keys of remainder k, and all others that are one step from at least `fewest` keys.
 
-
-@njit(cache=True, parallel=True, nogil=True)
-def members(starts, points, shares, vertices, weights):
-    """The inverse of `vertices`: vertex v has points[e] with weight shares[e], for e from starts[v] to starts[v + 1].
-
-    vertices, weights (d + 1, N).  The points of a vertex are in ascending order.  A task owns the vertices of one remainder.
+    keys: those of remainder 0 in ascending order, then those of remainder 1, from starts[k] to starts[k + 1].
     """
-    starts[:] = 0
-    for k in prange(vertices.shape[0]):
-        for v in vertices[k]:
-            starts[v + 1] += 1
-    for v in range(starts.size - 1):
-        starts[v + 1] += starts[v]
-    end = starts[:-1].copy()
-    for k in prange(vertices.shape[0]):
-        for i in range(vertices.shape[1]):
-            v = vertices[k, i]
-            points[end[v]], shares[end[v]] = i, weights[k, i]
-            end[v] += 1
+    each_task(ring_of_remainder, steps.size, (found, counts, keys, starts, steps, fewest))
+
+
+@njit(cache=True)
+def vertices_of_remainder(task, vertices, numbers, found, counts, keys, starts):
+    place = starts[task] + np.searchsorted(keys[starts[task]:starts[task + 1]], found[task, :counts[task]])
+    for i in range(numbers.shape[1]):
+        vertices[task, i] = place[numbers[task, i]]
+
+
+def number_vertices(vertices, numbers, found, counts, keys, starts):
+    """keys[vertices[k, i]] = found[k, numbers[k, i]]"""
+    each_task(vertices_of_remainder, len(numbers), (vertices, numbers, found, counts, keys, starts))
+
+
+@njit(cache=True)
+def neighbours_of_remainder(task, below, above, keys, starts, steps):
+    axis, k = task // steps.size, task % steps.size
+    w, last = starts[(k + 1) % steps.size], starts[(k + 1) % steps.size + 1]
+    above[axis, starts[k]:starts[k + 1]] = keys.size
+    below[axis, w:last] = keys.size
+    for v in range(starts[k], starts[k + 1]):
+        wanted = keys[v] + steps[axis]
+        while w < last and keys[w] < wanted:
+            w += 1
+        if w < last and keys[w] == wanted:
+            above[axis, v], below[axis, w] = w, v
+
+
+def neighbours(below, above, keys, starts, steps):
+    """keys[below[a, v]] = keys[v] - steps[a],  keys[above[a, v]] = keys[v] + steps[a];  keys.size where there is none.
+
+    A step leads from each remainder to the next one.
+    """
+    each_task(neighbours_of_remainder, steps.size**2, (below, above, keys, starts, steps))

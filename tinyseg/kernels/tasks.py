@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, prange, typeof, types
+from numba import get_num_threads, njit, prange, typeof, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
@@ -104,6 +104,8 @@ def each_task(body: Any, count: int, arguments: tuple) -> None:
         for task in range(count):
             body(task, *arguments)
         return
+    if not latest:
+        get_num_threads()              # starts the threads, which `launch` from the cache, itself without a loop, does not
     expected, address = latest.get(body, (0, 0))
     found = launch(expected, address, count, arguments)
     if found != expected:

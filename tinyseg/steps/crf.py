@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..crf import DenseCRF
+from ..kernels.mean_field import softmax_of_pixels
 from ..op import Array
 from .checks import plane
 from .frames import Frame, Grid, Steps, grid, number
@@ -55,7 +56,7 @@ def mean_field(input: Any = EDGE_IMAGE, probabilities: Any = UNSURE, w1: float =
         raise ValueError(f"mean-field: probabilities from {number(p.min())} to {number(p.max())}; expected 0 to 1")
     grey = np.repeat(image.astype(np.uint8)[..., None], 3, axis=-1)                        # (H, W, 3)
     crf = DenseCRF(np.stack([1 - p, p]), grey, w1=w1, theta_alpha=theta_alpha, theta_beta=theta_beta, w2=w2,
-                   theta_gamma=theta_gamma, method="exact", normalization="none", self_term=False)
+                   theta_gamma=theta_gamma, compatibility=1 - np.eye(2), method="exact", normalization="none", self_term=False)
     title = f"A mean-field step of the fully connected CRF, {p.shape[0]}x{p.shape[1]} pixels, 2 classes"
     return Steps(title, _frames(image, _watched(crf), (w1, w2)),
                  {"read": "read", "written": "written", "padding": "the pixel itself"})
@@ -65,13 +66,16 @@ def _watched(crf: DenseCRF) -> Update:
     """The three parts of the update at work."""
     q = crf.initialise()
     passing = watch(DenseCRF.message_passing, "return [kernel(q)", lambda at: None, crf, q)
-    transform = watch(DenseCRF.compatibility_transform, "return weighted.sum", lambda at: at["weighted"].copy(), crf,
+    transform = watch(DenseCRF.compatibility_transform, "return np.tensordot", lambda at: at["weighted"].copy(), crf,
                       passing.result)
-    softmax = watch(DenseCRF.local_update, "np.exp(q, out=q)", lambda at: at["q"].copy(), crf, transform.result)
+    plain = getattr(softmax_of_pixels, "py_func", softmax_of_pixels)                       # Python, to look into
+    updated = np.empty((2, q[0].size))
+    softmax = watch(plain, "to_powers(", lambda at: at["q"].copy(), 0, updated, crf.unary.reshape(2, -1),
+                    transform.result.reshape(2, -1))
     ones = np.eye(q[0].size).reshape(-1, *q.shape[1:])                                     # (H·W, H, W), 1 at a pixel
     kernels = [kernel(ones).reshape(*q.shape[1:], *q.shape[1:]) for _, kernel in crf.kernels]
-    return Update(kernels, crf.unary, q, passing.result, transform.moments[0], transform.result, softmax.moments[0],
-                  softmax.result, (passing.code, transform.code, softmax.code))
+    return Update(kernels, crf.unary, q, passing.result, transform.moments[0], transform.result,
+                  softmax.moments[-1].reshape(q.shape), updated.reshape(q.shape), (passing.code, transform.code, softmax.code))
 
 
 def _frames(image: Array, run: Update, weights: tuple[float, float]) -> Iterator[Frame]:
