@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from .tasks import each_task
+
 SUM = {"contract", "reassoc"}     # sums in any order, so that they vectorise; the order is the compiler's, always the same
 
 
@@ -65,27 +67,30 @@ def combined(dx, dy, x, scale, shift, low, high, x_scale, offset):
         dx[q] = scale * g + x_scale * x[q] + offset
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def normalise_channel(c, y, mean, var, scale, shift, x, weight, bias, eps, low, high):
+    batch = len(x)
+    count = max(1, batch * x.shape[2])           # an empty batch has mean and variance 0
+    s = 0.0
+    for n in range(batch):
+        s += total(x[n, c])
+    mean[c] = s / count
+    s = 0.0
+    for n in range(batch):
+        s += squared_deviation(x[n, c], mean[c])
+    var[c] = s / count
+    scale[c] = weight[c] / np.sqrt(var[c] + eps)
+    shift[c] = bias[c] - mean[c] * scale[c]
+    for n in range(batch):
+        held(y[n, c], x[n, c], scale[c], shift[c], low, high)
+
+
 def normalise(y, mean, var, scale, shift, x, weight, bias, eps, low, high):
     """mean[c] = Σ_nq x[n, c, q] / M;  var[c] = Σ_nq (x[n, c, q] - mean[c])² / M, with M = N·Q values a channel;
 
     scale = weight / √(var + eps);  shift = bias - mean·scale;  y[n, c, q] = scale[c] x[n, c, q] + shift[c], within bounds.
     """
-    batch, channels, size = x.shape
-    count = max(1, batch * size)                 # an empty batch has mean and variance 0
-    for c in prange(channels):
-        s = 0.0
-        for n in range(batch):
-            s += total(x[n, c])
-        mean[c] = s / count
-        s = 0.0
-        for n in range(batch):
-            s += squared_deviation(x[n, c], mean[c])
-        var[c] = s / count
-        scale[c] = weight[c] / np.sqrt(var[c] + eps)
-        shift[c] = bias[c] - mean[c] * scale[c]
-        for n in range(batch):
-            held(y[n, c], x[n, c], scale[c], shift[c], low, high)
+    each_task(normalise_channel, x.shape[1], (y, mean, var, scale, shift, x, weight, bias, eps, low, high))
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -96,27 +101,31 @@ def scale_and_shift(y, x, scale, shift, low, high):
             held(y[n, c], x[n, c], scale[c], shift[c], low, high)
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def channel_gradient(c, dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch):
+    batch, size = len(x), x.shape[2]
+    s, t = 0.0, 0.0
+    for n in range(batch):
+        image_s, image_t = gradient_sums(dy[n, c], x[n, c], mean[c], scale[c], shift[c], low, high)
+        s += image_s
+        t += image_t
+    dbias[c], dweight[c] = s, t * inverse_std[c]
+    x_scale = offset = dx.dtype.type(0)
+    if from_batch and batch * size > 0:
+        per_value = scale[c] / dx.dtype.type(batch * size)
+        x_scale = -per_value * inverse_std[c] * dweight[c]
+        offset = -per_value * dbias[c] - x_scale * mean[c]
+    for n in range(batch):
+        combined(dx[n, c], dy[n, c], x[n, c], scale[c], shift[c], low, high, x_scale, offset)
+
+
 def normalise_grad(dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch):
     """dbias = Σ g;  dweight = Σ g x̂;  dx = scale·(g - dbias/M - x̂·dweight/M),  x̂ = (x - mean)·inverse_std,
 
     with g = dy where the value lay between the bounds, else 0.  Statistics not from the batch are constants: dx = scale·g.
     """
-    batch, channels, size = x.shape
-    for c in prange(channels):
-        s, t = 0.0, 0.0
-        for n in range(batch):
-            image_s, image_t = gradient_sums(dy[n, c], x[n, c], mean[c], scale[c], shift[c], low, high)
-            s += image_s
-            t += image_t
-        dbias[c], dweight[c] = s, t * inverse_std[c]
-        x_scale = offset = dx.dtype.type(0)
-        if from_batch and batch * size > 0:
-            per_value = scale[c] / dx.dtype.type(batch * size)
-            x_scale = -per_value * inverse_std[c] * dweight[c]
-            offset = -per_value * dbias[c] - x_scale * mean[c]
-        for n in range(batch):
-            combined(dx[n, c], dy[n, c], x[n, c], scale[c], shift[c], low, high, x_scale, offset)
+    each_task(channel_gradient, x.shape[1],
+              (dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch))
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -51,14 +51,17 @@ def max_pool2d(y, indices, x, kernel, geometry):
     each_task(max_pool_plane, len(x), (y, indices, x, kernel, geometry))
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def scatter_plane(n, dx, dy, indices):
+    dx[n] = 0
+    for q in range(dy.shape[1]):
+        if indices[n, q] >= 0:
+            dx[n, indices[n, q]] += dy[n, q]
+
+
 def scatter_planes(dx, dy, indices):
     """dx[n, indices[n, q]] += dy[n, q];  an index of -1 is nowhere."""
-    for n in prange(dx.shape[0]):
-        dx[n] = 0
-        for q in range(dy.shape[1]):
-            if indices[n, q] >= 0:
-                dx[n, indices[n, q]] += dy[n, q]
+    each_task(scatter_plane, len(dx), (dx, dy, indices))
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -1,7 +1,9 @@
 """Moving rows of memory about."""
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import njit
+
+from .tasks import each_task
 
 PIECE = 16384       # numbers a task moves: few rows must not mean few tasks
 
@@ -13,11 +15,14 @@ def copy(to, source):
         to[q] = source[q]
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True)
+def copy_piece(task, to, to_start, source, source_start, columns):
+    pieces = (columns + PIECE - 1) // PIECE
+    n, start = task // pieces, task % pieces * PIECE
+    end = min(start + PIECE, columns)
+    copy(to[n, to_start + start:to_start + end], source[n, source_start + start:source_start + end])
+
+
 def copy_columns(to, to_start, source, source_start, columns):
     """to[n, to_start + q] = source[n, source_start + q]  for 0 ≤ q < columns."""
-    pieces = (columns + PIECE - 1) // PIECE
-    for task in prange(to.shape[0] * pieces):
-        n, start = task // pieces, task % pieces * PIECE
-        end = min(start + PIECE, columns)
-        copy(to[n, to_start + start:to_start + end], source[n, source_start + start:source_start + end])
+    each_task(copy_piece, len(to) * -(-columns // PIECE), (to, to_start, source, source_start, columns))
