@@ -152,4 +152,4 @@ def announce_compilation() -> None:
 
     cache = next(Path(kernel.stats.cache_path) for kernel in vars(conv).values() if hasattr(kernel, "stats"))
     if not any(cache.glob("*.nbi")):
-        print("compiling kernels, once per machine: a minute or two", file=sys.stderr)
+        print("compiling kernels, once per machine: half a minute, or two for all of them", file=sys.stderr)
