@@ -42,6 +42,7 @@ def test_taps_that_share_no_pixel_are_a_product():
 
     assert chosen(1, 1) == chosen(1, 2) == chosen(2, 2) == chosen(2, 2, task="conv2d_input_grad") == "product"
     assert chosen(2, 2, size=33, out=16) == "direct"                            # the last row is under no tap, and not reached
+    assert chosen(2, 2, size=31, out=16) == chosen(1, 1, out=33) == "direct"    # padding at the bottom alone
     assert chosen(3, 2, padding=1) == chosen(1, 1, padding=1, out=34) == "direct"
     assert chosen(1, 1, size=2) == "im2col"
     assert chosen(1, 1, channels=8, task="conv2d_weight_grad") == "direct"      # too few for vectors
