@@ -66,7 +66,7 @@ def test_the_master_scores_full_marks_and_waits_for_no_compiler(assignment, tmp_
     assert results["extra_data"]["tasks"] == {name: task.points for name, task in assignment.tasks.items()}
     assert "100 of 100" in capsys.readouterr().out
     assert "for a person to grade" in page.read_text() and "<script" not in page.read_text()
-    assert not compiled
+    assert not compiled, compiled
 
 
 def test_students_get_neither_solutions_nor_hidden_tests(handout, assignment):

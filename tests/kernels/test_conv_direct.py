@@ -116,11 +116,11 @@ def test_the_same_bits_with_one_and_two_threads(algorithm):
 def test_a_second_process_compiles_nothing(tmp_path):
     code = """if True:
         import numpy as np
-        from tinyseg.kernels import conv_direct as kernels
+        from tinyseg.kernels import conv_direct as kernels, conv_weights
         x, w = np.ones((1, 2, 8, 8), np.float32), np.ones((2, 2, 3, 3), np.float32)
         kernels.conv2d(x.copy(), x, w, np.zeros(2, np.float32), (1, 1, 1, 1, 1, 1))
         kernels.conv2d_weight_grad(w.copy(), x, x, (1, 1, 1, 1, 1, 1))
-        for kernel in (kernels.correlate, kernels.weigh):
+        for kernel in (kernels.correlate_band, conv_weights.weigh_bands):
             print(sum(kernel.stats.cache_misses.values()))
     """
     for expected in (["1", "1"], ["0", "0"]):

@@ -66,7 +66,7 @@ def demo(options: argparse.Namespace) -> int:
 def warmup(options: argparse.Namespace) -> int:
     """Run every op on its own samples, forward and backward, and every optimizer, in both precisions.
 
-    And a convolution with more channels than samples have: `backends` has another algorithm for that.
+    And convolutions with more channels than samples have: `backends` has other algorithms for them.
     """
     import numpy as np
     from tqdm import tqdm
@@ -85,8 +85,10 @@ def warmup(options: argparse.Namespace) -> int:
                 context = Context(tuple(real))
                 out = op.forward(context, *arrays, **sample.settings)
                 op.backward(context, np.ones_like(out[0] if isinstance(out, tuple) else out))
-    x, w = (Tensor(np.ones((32, 32, size, size), np.float32), requires_grad=True) for size in (8, 3))
-    conv2d(x, w, padding=1).sum().backward()
+    for kernel, padding, dilation in (3, 1, 1), (3, 8, 8), (1, 0, 1):                   # Winograd's, taps, products
+        for dtype in (np.float32, np.float64):
+            x, w = (Tensor(np.ones((32, 64, size, size), dtype), requires_grad=True) for size in (8, kernel))
+            conv2d(x, w, padding=padding, dilation=dilation).sum().backward()
     for optimizer in OPTIMIZERS.values():
         for dtype in (np.float32, np.float64):
             x = Tensor(np.ones(2, dtype), requires_grad=True)

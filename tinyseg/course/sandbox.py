@@ -218,7 +218,7 @@ def compile_kernels() -> None:
     """Train a network for one step and use it: what students' networks need is then compiled, once per machine."""
     model = nn.Sequential(UNet(4, width=8, depth=2), nn.Conv2d(4, 4, 3, padding=1, groups=4),
                           nn.ConvTranspose2d(4, 4, 4, stride=2, padding=1, bias=False))
-    images, masks = Tensor(np.ones((2, 3, 16, 16), np.float32)), np.zeros((2, 32, 32), np.uint8)
+    images, masks = Tensor(np.ones((2, 3, 64, 64), np.float32)), np.zeros((2, 128, 128), np.uint8)   # large: more kernels
     for algorithm in ("fast", "im2col"):
         with conv2d(algorithm):
             for make in (SGD, partial(SGD, momentum=0.9), AdamW):
