@@ -111,7 +111,7 @@ ways = Counter(int(np.dot(taps, (1, 2, 4, 8))) for taps in itertools.product((-1
 assert ways[8] == 1 and ways[3] == 5 and all(ways[distance] for distance in range(-15, 16))
 
 shares = {}
-figure, axes = plt.subplots(2, len(fields), figsize=(13, 7.3))
+figure, axes = plt.subplots(2, len(fields), figsize=(3.25 * len(fields), 7.3))
 for (above, below), (name, (box, reached, effective)) in zip(axes.T, fields.items()):
     above.imshow(reached, vmin=0, vmax=1)
     above.set_title(name)
