@@ -104,6 +104,10 @@ def squared_error(weight, large, small):
 
 
 train, test = pictures("train", 6), pictures("test", 6)
+interpolated = F.interpolate(test[1], scale_factor=4, mode="bilinear").numpy()
+stamped = F.conv_transpose2d(test[1], bilinear_kernel(8).astype(np.float32), stride=4, padding=2).numpy()
+np.testing.assert_allclose(stamped[:, :, 4:-4, 4:-4], interpolated[:, :, 4:-4, 4:-4], atol=1e-5)
+
 weight = ts.Tensor(bilinear_kernel(8).astype(np.float32), requires_grad=True)
 start, before = weight.numpy().copy(), squared_error(weight, *test).item()
 optimizer = ts.optim.Adam([weight], lr=0.01)

@@ -22,10 +22,10 @@ SUFFIXES = {".npy", ".csv", ".txt"}
 def add(commands: argparse._SubParsersAction) -> None:
     parser = add_command(commands, "step", run, HELP)
     parser.formatter_class = WithSteppers
-    parser.epilog = ("The line of code below a frame is from the operation's definition. In it, sh and sw are the stride down "
-                     "and across, kh and kw the kernel's size, dh and dw the dilation, dilated(k, d) the pixels that the kernel "
-                     "spans; xg, wg and yg are image, kernel and output; n counts images, c and o channels in and out, u and v "
-                     "the kernel's rows and columns.")
+    parser.epilog = ("The line of code below a frame is from the operation's definition. In it, sh and sw are the stride "
+                     "down and across, kh and kw the kernel's size, dh and dw the dilation, dilated(k, d) the pixels that the "
+                     "kernel spans; xg, wg and yg are image, kernel and output; n counts images, c and o channels in and out, "
+                     "u and v the kernel's rows and columns.")
     parser.add_argument("stepper", nargs="?", metavar="STEPPER",
                         help="which one, of the list below (default: the list, with what each takes)")
     for name, (read, metavar, help) in ARGUMENTS.items():
