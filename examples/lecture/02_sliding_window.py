@@ -21,9 +21,9 @@ plt.style.use(plots.SLIDE)
 # A classifier of windows
 # -----------------------
 # Convolutions and pooling, then fully connected layers: an ordinary classification network, only small.  A *convolution*
-# lays a small *kernel* of weights on every place of the image and sums the products; each of its kernels makes a *channel*
-# of the output.  (``tinyseg step conv`` shows it number by number.)  ``ReLU`` sets negative numbers to zero; pooling keeps
-# the largest of 2 x 2 pixels.  A *fully connected* layer sums up all its numbers, with a weight for each, and the last
+# lays a small *kernel* of weights on every place of the image and sums the products.  It has several, and each makes a
+# *channel* of the output.  (``tinyseg step conv`` shows it number by number.)  ``ReLU`` sets negative numbers to zero; pooling
+# keeps the largest of 2 x 2 pixels.  A *fully connected* layer sums up all its numbers, with a weight for each, and the last
 # one does so for every class: these sums are the *scores*, and the highest wins.
 #
 # Its images are windows of 22 x 22 pixels, and the class of a window is the class of the pixel in its middle.
@@ -48,6 +48,7 @@ def windows_of(image):
 scenes = ts.data.Scenes(length=200, size=(64, 88), num_classes=CLASSES, seed=0)
 image, mask = scenes.read(0)
 middles = [(20, 24), (36, 50), (40, 20)]                                   # rows and columns
+assert [mask[middle] == VOID for middle in middles] == [False, False, True]
 figure, axes = plt.subplots(1, 4, figsize=(13, 4), width_ratios=[1.8, 1, 1, 1])
 axes[0].imshow(image)
 for ax, (row, column), colour in zip(axes[1:], middles, ["white", plots.VERMILION, "#56B4E9"]):
