@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from numba import njit
 from PIL import Image
 
 from tinyseg import steps
@@ -44,6 +45,35 @@ def test_piped_it_prints_plain_text(capsys):
     assert "\x1b" not in out and "5 of 5: Output (1, 1): the 2 products of window and kernel sum to 65." in out
     assert re.search(r"Output\n.* 21  32\n.* 54 \[65\]\n", out)
     assert re.search(r"\n 4 \(5\)\(6\) ", out), "what is read stands in brackets"
+
+
+def test_a_reader_that_leaves_is_no_error():
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, "-m", "tinyseg", "step"], stdout=writes, stderr=subprocess.PIPE)
+    os.close(writes)
+    assert done.stderr == b"" and done.returncode == 141
+
+
+def test_it_says_once_that_kernels_compile(capsys, monkeypatch):
+    def compiling(input=None):
+        for offset in 1, 2:
+            njit(lambda x: x + offset)(1.0)
+        return steps.conv()
+
+    assert main(["step", "conv"]) == 0 and not capsys.readouterr().err
+    monkeypatch.setitem(steps.STEPPERS, "conv", compiling)
+    assert main(["step", "conv"]) == 0
+    assert re.fullmatch("compiling kernels, once per machine: .*\n", capsys.readouterr().err)
+
+
+def test_its_help_explains_the_letters_of_the_code(capsys):
+    with pytest.raises(SystemExit):
+        main(["step", "--help"])
+    help = set(re.findall(r"\w+", capsys.readouterr().out))
+    for name in "conv", "conv-transpose":
+        letters = set(re.findall(r"\b(?:[skd][hw]|[xwy]g)\b", " ".join(frame.code for frame in steps.STEPPERS[name]())))
+        assert letters and letters <= help
 
 
 @pytest.mark.parametrize("suffix, write", [

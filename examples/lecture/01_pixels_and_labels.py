@@ -123,5 +123,5 @@ assert confusion.matrix.sum() == (mask != VOID).sum()
 print(f"{(mask == VOID).sum()} of {mask.size} pixels are void; {confusion.matrix.sum()} count")
 
 # %%
-# **Try:** another scene, ``scenes.read(5)``, and another corner of it, with its own labels in the assertion; all 21 classes,
-# ``num_classes=21``.  How many pixels are void?  How would you store a mask with 300 classes?
+# **Try:** another scene, ``scenes.read(5)``, or all 21 classes, ``num_classes=21``: either needs another corner, or its own
+# labels in the assertion on the corner.  How many pixels are void?  How would you store a mask with 300 classes?

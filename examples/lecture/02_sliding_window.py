@@ -20,9 +20,13 @@ plt.style.use(plots.SLIDE)
 # %%
 # A classifier of windows
 # -----------------------
-# Convolutions and pooling, then fully connected layers: an ordinary classification network, only small.  (``ReLU`` between
-# them sets negative numbers to zero; pooling keeps the largest of 2 x 2 pixels.)  Its images are windows of 22 x 22
-# pixels, and the class of a window is the class of the pixel in its middle.
+# Convolutions and pooling, then fully connected layers: an ordinary classification network, only small.  A *convolution*
+# lays a small *kernel* of weights on every place of the image and sums the products.  It has several, and each makes a
+# *channel* of the output.  (``tinyseg step conv`` shows it number by number.)  ``ReLU`` sets negative numbers to zero; pooling
+# keeps the largest of 2 x 2 pixels.  A *fully connected* layer sums up all its numbers, with a weight for each, and the last
+# one does so for every class: these sums are the *scores*, and the highest wins.
+#
+# Its images are windows of 22 x 22 pixels, and the class of a window is the class of the pixel in its middle.
 WINDOW, CLASSES = 22, 4
 MIDDLE = (WINDOW - 1) // 2
 
@@ -34,25 +38,27 @@ classifier = nn.Sequential(
 
 
 def windows_of(image):
-    """All windows that lie within an image: (3, H, W) -> (H - 21, W - 21, 3, 22, 22), a view."""
+    """All windows that lie within an image: (3, H, W) -> (H - WINDOW + 1, W - WINDOW + 1, 3, WINDOW, WINDOW), a view."""
     return np.lib.stride_tricks.sliding_window_view(image, (WINDOW, WINDOW), axis=(1, 2)).transpose(1, 2, 0, 3, 4)
 
 
 # %%
-# **See:** three windows of an image, each with the one label that it is an example of.
+# **See:** three windows of an image, each with the one label that it is an example of.  The third is an example of none:
+# its middle pixel is void, and it will be left out.
 scenes = ts.data.Scenes(length=200, size=(64, 88), num_classes=CLASSES, seed=0)
 image, mask = scenes.read(0)
-places = [(10, 14), (26, 40), (30, 10)]                                    # of the windows' top left corners
+middles = [(20, 24), (36, 50), (40, 20)]                                   # rows and columns
+assert [mask[middle] == VOID for middle in middles] == [False, False, True]
 figure, axes = plt.subplots(1, 4, figsize=(13, 4), width_ratios=[1.8, 1, 1, 1])
 axes[0].imshow(image)
-for ax, (top, left), colour in zip(axes[1:], places, ["white", plots.VERMILION, "#56B4E9"]):
+for ax, (row, column), colour in zip(axes[1:], middles, ["white", plots.VERMILION, "#56B4E9"]):
+    top, left = row - MIDDLE, column - MIDDLE
     for part in axes[0], ax:
         size, corner = WINDOW, (left - 0.5, top - 0.5) if part is axes[0] else (-0.5, -0.5)
         part.add_patch(plt.Rectangle(corner, size, size, fill=False, edgecolor=colour, linewidth=4))
     ax.imshow(image[top:top + WINDOW, left:left + WINDOW])
     ax.plot(MIDDLE, MIDDLE, "+", color="white", markersize=18, markeredgewidth=3)
-    label = mask[top + MIDDLE, left + MIDDLE]
-    ax.set_title("void" if label == VOID else scenes.classes[label])
+    ax.set_title("void" if mask[row, column] == VOID else scenes.classes[mask[row, column]])
 axes[0].set_title("an image and three windows")
 for ax in axes:
     ax.set_axis_off()
@@ -61,9 +67,12 @@ plt.show()
 # %%
 # Training
 # --------
-# Each step looks at one *batch*: 32 windows of the next image.  *Adam* is a way of stepping downhill that gives every weight
-# a step length of its own.  Void pixels are left out of the loss, which jumps from batch to batch, some being easier
-# than others; its mean over a hundred steps is what falls.
+# Each step looks at one *batch*: 32 windows of the next image.  The *loss* is *cross-entropy*, large where the right class
+# has a low score (script 16).  ``backward`` computes its *gradient*, how it changes with every weight, and ``step`` moves
+# the weights a little against that.  *Adam* is a way of stepping downhill that gives every weight a step length of its own.
+#
+# Void pixels are left out of the loss.  It jumps from batch to batch, some being easier than others; its mean over a
+# hundred steps is what falls.
 rng = np.random.default_rng(0)
 losses = []
 optimizer = ts.optim.Adam(classifier.parameters(), lr=2e-3)
@@ -72,7 +81,7 @@ for step in range(500):
     windows = windows_of(normalize(image))
     rows, columns = rng.integers(0, windows.shape[0], 32), rng.integers(0, windows.shape[1], 32)
     labels = mask[rows + MIDDLE, columns + MIDDLE]                         # (32,)
-    optimizer.zero_grad()
+    optimizer.zero_grad()                                                  # forget the gradient of the step before
     loss = ts.functional.cross_entropy(classifier(ts.Tensor(windows[rows, columns])), labels)
     loss.backward()
     optimizer.step()
@@ -126,4 +135,5 @@ print(f"a pixel lies in up to {looks.max():.0f} windows; the next script compute
 
 # %%
 # **Try:** train ten times as long, some minutes: what becomes of the outlines?  Then make the window larger, 30 or 38
-# pixels (and the first ``nn.Linear`` with it): what is gained, and what does it cost?
+# pixels, of which 6 x 6 or 8 x 8 reach the first ``nn.Linear``, and train long with it, too (after 500 steps it is
+# worse): what is gained, and what does it cost?

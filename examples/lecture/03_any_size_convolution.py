@@ -56,8 +56,8 @@ print(network)
 
 image, _ = ts.data.Scenes(length=8, size=(48, 64), num_classes=6, seed=0).read(3)
 x = ts.Tensor(normalize(image)[None])                                      # (1, 3, 48, 64)
-with ts.no_grad():
-    scores = network(x)                                                    # (1, 5, 35, 51)
+with ts.no_grad():                                                         # no gradients wanted
+    scores = network(x)                                                    # (1, 5, 35, 51); untrained, they mean nothing yet
 by_windows = sliding_window(plain, x, WINDOW)                              # each window by itself: the same
 np.testing.assert_allclose(scores.numpy(), by_windows.numpy(), atol=1e-5)
 
@@ -72,7 +72,7 @@ for (row, column), colour in [((3, 5), "#F0E442"), ((20, 32), "#E69F00")]:
     axes[1].annotate("its answer", (column + 0.5, row + 0.5), (column + 3, row + 7), fontsize=16, fontweight="bold",
                      bbox={"facecolor": colour}, arrowprops={"color": colour, "arrowstyle": "-", "linewidth": 4})
 axes[0].set_title(f"image: {x.shape[2]} x {x.shape[3]} pixels, windows of {WINDOW} x {WINDOW}")
-axes[1].set_title(f"scores of one class: {scores.shape[2]} x {scores.shape[3]}")
+axes[1].set_title(f"scores of one class, untrained: {scores.shape[2]} x {scores.shape[3]}")
 plt.setp(axes, xticks=[], yticks=[])
 plt.show()
 
@@ -104,9 +104,9 @@ np.testing.assert_allclose(at_once, all_windows, atol=1e-5)
 np.testing.assert_allclose(coarse, all_windows[:, :, ::4, ::4], atol=1e-5)
 
 # %%
-# **See:** what the windows of this image cost; the axis is logarithmic.  At once, convolutions are shared by all windows that
-# a pixel lies in.  The fully connected layer is not, each window needs its own; it is most of what is left.  With stride,
-# there are scores for every fourth window only, down and across.
+# **See:** what this image's windows cost; the axis is logarithmic.  At once, convolutions are shared by all windows that a
+# pixel lies in.  The fully connected layer is not, each window needs its own; it is most of what is left.  With stride, there
+# are scores for every fourth window only, down and across, but the first layer still sees every pixel.
 
 
 def work(model, shape):

@@ -23,8 +23,9 @@ SHAPE = (1, 3, 56, 56)
 # %%
 # Four networks
 # -------------
-# All are 3x3 convolutions with ReLUs that keep the size of the image.  Strided convolution widens the field as pooling
-# does, so pooling stands for both.
+# All are 3x3 convolutions with ReLUs.  They keep the size of the image, since ``padding`` adds rows and columns of zeros
+# around it.  Stride widens the field of all layers behind it, whether a convolution or a pooling has it, so pooling stands
+# for both.
 
 
 def convolutions(*dilations, pool=False):
@@ -35,7 +36,7 @@ def convolutions(*dilations, pool=False):
         layers += [nn.MaxPool2d(2)] * (pool and number % 2 == 0)
         channels = 8
     model = nn.Sequential(*layers)
-    ts.models.blocks.he_initialise(model)
+    ts.models.blocks.he_initialise(model)                                  # random weights of a size that suits ReLU
     return model
 
 
@@ -70,7 +71,7 @@ def by_hand(model):
 # **See:** straight for plain convolutions and, steeper, for equal dilations; ever steeper with pooling and with growing
 # dilation.
 figure, ax = plt.subplots(figsize=(13, 5))
-for (name, model), marker in zip(networks.items(), "osD^"):
+for (name, model), marker in zip(networks.items(), itertools.cycle("osD^")):
     rows = layer_rows(model, SHAPE)
     assert [row.receptive_field[0] for row in rows] == list(by_hand(model))
     fields = [1]
@@ -103,24 +104,25 @@ for name, model in networks.items():
 # **See:** above, every pixel that can have an influence, in the frame of the computed field.  Equal dilations leave a
 # grid of holes, the *gridding* of dilated networks; growing ones do not.  Below, how much influence it has in the
 # untrained network (square root of the gradient): from the middle outwards it falls off like a Gaussian, so that much
-# of the field hardly counts (Luo et al. 2016).  Growing dilations spread it further, though not evenly, in a fine grid: taps
-# make up a distance of 8 in one way only, but 3 in five ways, 1 + 2, 4 - 1, 8 - 4 - 1, and so on.
+# of the field hardly counts (Luo et al. 2016).  Growing dilations spread it further, though not evenly, in a fine grid: the
+# *taps*, the weights of the four kernels, make up a distance of 8 in one way only, but 3 in five ways, 1 + 2, 4 - 1,
+# 8 - 4 - 1, and so on.
 ways = Counter(int(np.dot(taps, (1, 2, 4, 8))) for taps in itertools.product((-1, 0, 1), repeat=4))
 assert ways[8] == 1 and ways[3] == 5 and all(ways[distance] for distance in range(-15, 16))
 
 shares = {}
-figure, axes = plt.subplots(2, len(fields), figsize=(13, 7.3))
+figure, axes = plt.subplots(2, len(fields), figsize=(3.25 * len(fields), 7.3))
 for (above, below), (name, (box, reached, effective)) in zip(axes.T, fields.items()):
     above.imshow(reached, vmin=0, vmax=1)
     above.set_title(name)
     below.imshow(np.sqrt(effective.heat / effective.heat.max()), vmin=0, vmax=1)
     shares[name] = effective.area() / (box.height * box.width)
-    below.set_title(f"95% of it in\n{shares[name]:.0%} of the field")
+    below.set_title(f"95% of the influence\nin {shares[name]:.0%} of the field")
     for ax in above, below:
         ax.add_patch(plt.Rectangle((box.left - 0.5, box.top - 0.5), box.width, box.height, fill=False,
                                    edgecolor=plots.VERMILION, linewidth=3))
         ax.set(xticks=[], yticks=[])
-axes[0, 0].set_ylabel("can change it")
+axes[0, 0].set_ylabel("can change the output")
 axes[1, 0].set_ylabel("does change it")
 plt.show()
 
@@ -138,6 +140,6 @@ for name, model in networks.items():
         print(f"{name.replace(chr(10), ' '):35} output", model(ts.Tensor(np.zeros(SHAPE, np.float32))).shape[2:])
 
 # %%
-# **Try:** convolutions of stride 2 in place of the pooling: the same fields?  Dilations 1, 2, 5, the "hybrid" ones, or
-# 2, 4, 8: which leave holes?  And 1, 3, 9: in how many ways is each pixel reached?  The fields of a whole model:
-# ``tinyseg summary unet``.
+# **Try:** convolutions of stride 2 in place of the pooling: the same fields?  As further entries of ``networks``, dilations
+# 1, 2, 5, the "hybrid" ones, and 2, 4, 8: which leave holes?  And 1, 3, 9: in how many ways is each pixel reached?  The
+# fields of a whole model: ``tinyseg summary unet``.

@@ -98,7 +98,8 @@ plt.show()
 # --------------------------------
 # *Soft-max* makes probabilities of the scores of the classes; it is the last step of a classifier, and part of
 # ``cross_entropy``.  Here it comes right behind an encoder alone, trained on this one image: every output pixel learns the
-# label that most pixels of its 16 x 16 block have, the mask of stride 16 above.
+# label that most pixels of its 16 x 16 block have, the mask of stride 16 above.  A ``ConvNormReLU`` is a convolution, a
+# normalisation, which keeps the numbers of moderate size, and ReLU.
 STRIDE = 16
 ts.manual_seed(0)
 encoder = nn.Sequential(
@@ -124,14 +125,15 @@ print(f"loss after {step + 1} steps: {loss.item():.4f}")
 blocks = scores.numpy()[0].argmax(axis=0)                                  # (6, 8)
 smooth = F.interpolate(scores, scale_factor=STRIDE, mode="bilinear").numpy()[0].argmax(axis=0).astype(np.uint8)
 learned, better = judged(enlarged(blocks))[1], judged(smooth)[1]
-plots.slide("What an encoder of stride 16 learns of one image", [[
+plots.slide(f"What an encoder of stride {STRIDE} learns of one image", [[
     ("image", image), ("mask", colorize(mask, OKABE_ITO)),
-    (f"labels, 6 x 8: mIoU {learned:.2f}", colorize(enlarged(blocks), OKABE_ITO)),
+    ("labels, {} x {}: mIoU {:.2f}".format(*blocks.shape, learned), colorize(enlarged(blocks), OKABE_ITO)),
     (f"scores upsampled: mIoU {better:.2f}", colorize(smooth, OKABE_ITO))]], legend)
 plt.show()
 print(f"mIoU of the labels {learned:.2f}, of the upsampled scores {better:.2f}")
 assert (blocks == target[0]).mean() > 0.98 and learned < better < 0.9
 
 # %%
-# **Try:** ``tinyseg summary segnet`` for all layers.  A fifth pooling in the encoder, and ``STRIDE = 32``: does it
-# still learn its mask by heart?  Which of the scores' upsamplings of the next script is best here?
+# **Try:** ``tinyseg summary segnet --width 64 --size 224 224`` for all layers of the first figure.  Then, without the last
+# assertion: a fifth pooling in the encoder, and ``STRIDE = 32``: does it still learn its mask by heart, and do upsampled
+# scores still help?  ``nearest`` in place of ``bilinear``: why is it no better than the labels?

@@ -46,7 +46,7 @@ figure, axes = plt.subplots(1, 5, figsize=(13, 3.7), width_ratios=[1, 2, 2, 2, 2
 for ax, (title, values) in zip(axes, [("input", x), *ways.items()]):
     ax.imshow(values[0, 0], cmap="Blues", vmin=0, vmax=7)
     for (i, j), value in np.ndenumerate(values[0, 0]):
-        ax.text(j, i, f"{value:g}", ha="center", va="center", fontsize=13)
+        ax.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=13)
     ax.set(title=title, xticks=[], yticks=[])
 figure.suptitle("Four pixels become sixteen")
 plt.show()
@@ -69,8 +69,9 @@ steps.upsampling()
 # -----------
 # The same four, enlarging a part of a scene four times; the encoder pooled it, so the places of its maxima are known.
 #
-# **See:** nearest is blocky and bilinear is soft.  The other two are mostly holes: they are meant for a decoder whose
-# convolutions come next and fill them.  Only max unpooling has its pixels, red, green and blue, where the scene had them.
+# **See:** nearest looks like the pooled image itself, only that it has sixteen times the pixels; bilinear is soft.  The other
+# two are mostly holes: they are meant for a decoder whose convolutions come next and fill them.  Only max unpooling has its
+# pixels, red, green and blue, where the scene had them.
 image = ts.data.Scenes(length=8, size=(96, 128), num_classes=6, seed=0).read(3)[0][4:52, 34:98]
 planes = image.transpose(2, 0, 1)[None] / 255                              # (1, 3, 48, 64)
 small, indices = F.max_pool2d(planes, 4, return_indices=True)              # (1, 3, 12, 16)
@@ -93,8 +94,8 @@ assert (unpooled[unpooled > 0] == planes[unpooled > 0]).all()
 # In one dimension
 # ----------------
 # **See:** eight numbers, enlarged four times.  Nearest makes steps, bilinear straight lines between the middles of the
-# steps.  A middle lies between two output pixels, so no dot of the bilinear ones is on an input's square.  A transposed
-# convolution can make either, or anything else that sums up stamps of one shape.
+# steps.  A middle lies between two output pixels, so no dot of the bilinear ones is in the middle of an input's square.  A
+# transposed convolution can make either, or anything else that sums up stamps of one shape.
 line = np.array([1.0, 3, 2, 2, 4, 1, 1, 2])
 places = np.arange(32)
 
@@ -132,5 +133,6 @@ for way, count in weights.items():
 assert [way for way, count in weights.items() if count] == ["transposed", "transposed_bilinear", "sub_pixel"]
 
 # %%
-# **Try:** a bilinear ``scale_factor`` of 1/4 after the one of 4: does the image come back?  ``align_corners=True``: what
-# becomes of the outermost pixels?
+# **Try:** a bilinear ``scale_factor`` of 1/4 after the one of 4: does the image come back?  ``align_corners=True`` (the
+# outermost pixels of output and input coincide) for the last figure, without the assertion on ``middles``: where would the
+# squares belong now?

@@ -45,7 +45,8 @@ np.testing.assert_array_equal(output, canvas)
 # %%
 # **See:** the element 1 multiplies the kernel; the product is added to the canvas two columns to the right of the one
 # before; then element 5, whose product overlaps with those of four others; and the canvas when all sixteen are in.
-# These are the tables of the slides, but for a few numbers where a slide has slipped (the product of 5 ends in 1.25, not 1.5).
+# These are the tables of the lecture's slides, but for a few numbers where a slide has slipped (the product of 5 ends in
+# 1.25, not 1.5).
 run = steps.conv_transpose(image, kernel, stride=2, padding=0)
 run.choose([4, 5, 13, 33]).plot()
 plt.show()
@@ -60,8 +61,8 @@ run
 # How large is the output?
 # ------------------------
 # The last of H stamps begins at s(H - 1), and has K rows: s(H - 1) + K rows in all.  *Padding* p takes p rows away at
-# either end, the opposite of what it does in a convolution, which it undoes: the transposed convolution of an output
-# has the size of the input again.
+# either end.  In a convolution it adds them, and so the one undoes the other in size: the transposed convolution of a
+# convolution's output has the size of its input again.
 for size, K, s, p in [(4, 3, 2, 0), (4, 3, 2, 1), (5, 4, 2, 1), (7, 16, 8, 4)]:
     large = F.conv_transpose2d(np.ones((1, 1, size, size)), np.ones((1, 1, K, K)), stride=s, padding=p)
     assert large.shape[2] == s * (size - 1) + K - 2 * p
@@ -106,5 +107,6 @@ print("learned kernel:", weight.numpy()[0, 0].round(3), sep="\n")
 np.testing.assert_allclose(weight.numpy()[0, 0], kernel, atol=0.01)
 
 # %%
-# **Try:** in a terminal, ``tinyseg step conv-transpose --stride 4 --padding 0``: which output pixels get nothing?
-# ``--output-padding 1`` makes exactly twice the size: where do the new row and column come from?
+# **Try:** in a terminal, ``tinyseg step conv-transpose --stride 4 --padding 0``: which output pixels get nothing?  (End, then
+# ←: they are the dots.)  ``tinyseg step conv-transpose --output-padding 1`` makes exactly twice the size: where do the new
+# row and column come from?

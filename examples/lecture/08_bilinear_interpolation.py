@@ -86,7 +86,8 @@ for s in range(2, 9):
 # A better kernel, learned
 # ------------------------
 # Start there, and train.  Images are shrunk to a quarter of their size, each pixel the mean of 4 x 4, and are to be
-# enlarged again, with one kernel of 8 x 8 weights for the three colours.  The loss is the mean squared error.
+# enlarged again, with one kernel of 8 x 8 weights for the three colours.  8 is 2s, and the padding s/2: this even kernel
+# is bilinear interpolation as script 06 has it, from 24 pixels to exactly 96.  The loss is the mean squared error.
 
 
 def pictures(split, count):
@@ -103,6 +104,10 @@ def squared_error(weight, large, small):
 
 
 train, test = pictures("train", 6), pictures("test", 6)
+interpolated = F.interpolate(test[1], scale_factor=4, mode="bilinear").numpy()
+stamped = F.conv_transpose2d(test[1], bilinear_kernel(8).astype(np.float32), stride=4, padding=2).numpy()
+np.testing.assert_allclose(stamped[:, :, 4:-4, 4:-4], interpolated[:, :, 4:-4, 4:-4], atol=1e-5)
+
 weight = ts.Tensor(bilinear_kernel(8).astype(np.float32), requires_grad=True)
 start, before = weight.numpy().copy(), squared_error(weight, *test).item()
 optimizer = ts.optim.Adam([weight], lr=0.01)
@@ -133,4 +138,5 @@ assert weight.numpy().min() < -0.01 and weight.numpy()[0, 0, 3, 3] > start[0, 0,
 
 # %%
 # **Try:** shrink by taking every fourth pixel in place of the mean: what does the kernel look like now?  Start from a
-# random kernel in place of the bilinear one, without the assertions: how many hundred steps until it has caught up?
+# random kernel in place of the bilinear one, without the assertions, and print the test error every hundred steps: when
+# has it caught up with bilinear interpolation's, which is 0.0050?

@@ -1,5 +1,6 @@
 """Sheets and animations."""
 import io
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tinyseg import steps
 from tinyseg.plots import SLIDE
 from tinyseg.steps.frames import EDGE, FILL
 from tinyseg.steps.pictures import Book, sheet, write_gif
+from tinyseg.steps.terminal import screen
 
 
 def colours(image):
@@ -83,6 +85,25 @@ def test_plot_draws_a_figure_for_each_frame_as_large_as_its_page(monkeypatch):
             plt.close(number)
     with pytest.raises(ValueError, match="plot: 33 frames; expected 1 to 20, so choose some of them"):
         steps.conv_transpose()[:33].plot()
+
+
+def test_a_chosen_frame_keeps_its_number_in_the_run(monkeypatch):
+    from PIL import ImageDraw
+
+    written, text = [], ImageDraw.ImageDraw.text
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text",
+                        lambda self, xy, said, *rest, **more: (written.append(said), text(self, xy, said, *rest, **more)))
+    run = steps.max_pool()                                                 # of 8 frames
+    for chosen, places in (run.choose([5]), ["5 of 8"]), (run[2:7].choose([1, 3]), ["3 of 8", "5 of 8"]):
+        written.clear()
+        sheet(chosen)
+        assert [said for said in written if " of 8" in said] == places
+        assert re.findall(r"^(\d of \d): ", chosen.text(), re.M) == places
+        assert re.findall(r'"place": "(.*?)"', chosen.html()) == places
+        assert screen(chosen, len(places) - 1, 80, 24, False).split("\n")[-1].startswith(places[-1])
+    written.clear()
+    sheet(steps.Steps("alone", run[:1].frames))
+    assert "alone" in written and "1 of 1" not in written
 
 
 @pytest.mark.filterwarnings("error")

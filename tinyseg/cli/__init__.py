@@ -19,7 +19,7 @@ from .. import __version__
 from . import course, evaluate, predict, step, tools, train
 from .common import keep_freed_memory
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_PIPE = 2, 130, 141
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, MemoryError)
 
 
@@ -55,9 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command is None:
             parser.print_help()
             return 0
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt as interrupt:
         return _report(f"interrupted{interrupt}", EXIT_INTERRUPTED)
+    except BrokenPipeError:                               # who reads has left, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())                     # Python flushes again at its exit
+        return EXIT_PIPE
     except USER_ERRORS as error:
         return _report(_in_words(error), EXIT_BAD_INPUT)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numba.core import event
+
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
     from ..data import Dataset
@@ -146,10 +148,27 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, -1)                     # of which nothing is cut off
 
 
+COMPILING = "compiling kernels, once per machine: half a minute, or two for all of them"
+
+
 def announce_compilation() -> None:
     """Say so if this is the first time that the kernels are compiled on this machine."""
     from ..kernels import conv
 
     cache = next(Path(kernel.stats.cache_path) for kernel in vars(conv).values() if hasattr(kernel, "stats"))
     if not any(cache.glob("*.nbi")):
-        print("compiling kernels, once per machine: half a minute, or two for all of them", file=sys.stderr)
+        print(COMPILING, file=sys.stderr)
+
+
+class CompilationAnnouncer(event.Listener):
+    """Says so when numba compiles the first kernel: steppers need a few, and in float64, which may be the only ones missing."""
+
+    said = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not self.said:
+            print(COMPILING, file=sys.stderr)
+        self.said = True
+
+    def on_end(self, event: event.Event) -> None:
+        pass

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba.core import event
 
-from .common import add_command, announce_compilation
+from .common import CompilationAnnouncer, add_command
 
 HELP = "step through an operation, number by number: in the terminal, as a page, as pictures"
 SUFFIXES = {".npy", ".csv", ".txt"}
@@ -21,6 +22,10 @@ SUFFIXES = {".npy", ".csv", ".txt"}
 def add(commands: argparse._SubParsersAction) -> None:
     parser = add_command(commands, "step", run, HELP)
     parser.formatter_class = WithSteppers
+    parser.epilog = ("The line of code below a frame is from the operation's definition. In it, sh and sw are the stride "
+                     "down and across, kh and kw the kernel's size, dh and dw the dilation, dilated(k, d) the pixels that the "
+                     "kernel spans; xg, wg and yg are image, kernel and output; n counts images, c and o channels in and out, "
+                     "u and v the kernel's rows and columns.")
     parser.add_argument("stepper", nargs="?", metavar="STEPPER",
                         help="which one, of the list below (default: the list, with what each takes)")
     for name, (read, metavar, help) in ARGUMENTS.items():
@@ -63,9 +68,8 @@ def run(options: argparse.Namespace) -> int:
         if name not in takes:
             raise ValueError(f"step {options.stepper}: takes no {option(name)}; it takes "
                              f"{', '.join(map(option, takes))}")
-    if options.stepper == "backward":
-        announce_compilation()
-    steps = stepper(**given)
+    with event.install_listener("numba:compile", CompilationAnnouncer()):
+        steps = stepper(**given)
     if options.frames:
         steps = steps.choose(options.frames)
     for kind, path in files.items():

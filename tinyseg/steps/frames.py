@@ -91,16 +91,20 @@ class Frame:
 class Steps(Sequence[Frame]):
     """The frames of one run of a stepper, to iterate over, index, slice, look at in a notebook, and save.
 
+    places: where each stands in the run, such as "5 of 34", which it keeps when it is sliced or chosen out of it.
+
     >>> from tinyseg import steps
     >>> run = steps.conv_transpose(stride=2, padding=0)
     >>> print(run[4].sentence)
-    Element (0, 1) × kernel is added to the canvas, rows 0 to 2, columns 2 to 4; what stands there already is added to.
+    Element (0, 1) × kernel is added to the canvas, rows 0 to 2, columns 2 to 4, and to what stands there already.
     >>> run[-1]["Canvas"].values[4].tolist()
     [3.0, 6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 4.5]
     """
 
-    def __init__(self, title: str, frames: Iterable[Frame], legend: Mapping[str, str] = LEGEND):
+    def __init__(self, title: str, frames: Iterable[Frame], legend: Mapping[str, str] = LEGEND,
+                 places: Iterable[str] = ()):
         self.title, self.frames, self.legend = title, tuple(frames), dict(legend)
+        self.places = tuple(places) or tuple(f"{n} of {len(self)}" for n in range(1, len(self) + 1))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -112,7 +116,7 @@ class Steps(Sequence[Frame]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return Steps(self.title, self.frames[index], self.legend)
+            return Steps(self.title, self.frames[index], self.legend, self.places[index])
         return self.frames[index]
 
     def choose(self, numbers: Sequence[int]) -> Steps:
@@ -120,7 +124,7 @@ class Steps(Sequence[Frame]):
         for n in numbers:
             if not 1 <= n <= len(self):
                 raise ValueError(f"frames: there is no frame {n}; there are 1 to {len(self)}")
-        return Steps(self.title, (self.frames[n - 1] for n in numbers), self.legend)
+        return Steps(self.title, (self.frames[n - 1] for n in numbers), self.legend, (self.places[n - 1] for n in numbers))
 
     @cached_property
     def widths(self) -> dict[str, int]:

@@ -50,7 +50,7 @@ function show(index) {
   sentence.textContent = frame.sentence;
   stage.innerHTML = frame.panels.map(k => panels[k]).join("");
   code.textContent = frame.code;
-  count.textContent = `${at + 1} of ${frames.length}`;
+  count.textContent = frame.place;
   slider.value = at + 1;
   slider.setAttribute("aria-valuetext", count.textContent);
   back.setAttribute("aria-disabled", at === 0);
@@ -101,9 +101,9 @@ def page(steps: Steps) -> str:
     """A whole HTML document.  Its content security policy forbids it every request."""
     index: dict[str, int] = {}                       # panels that several frames show are stored once
     widths = steps.widths
-    frames = [{"sentence": frame.sentence, "code": frame.code,
+    frames = [{"place": place, "sentence": frame.sentence, "code": frame.code,
                "panels": [index.setdefault(_panel(panel, widths), len(index)) for panel in frame.panels]}
-              for frame in steps]
+              for place, frame in zip(steps.places, steps)]
     data = json.dumps({"frames": frames, "panels": list(index)}, ensure_ascii=False).replace("<", "\\u003c")
     legend = "".join(f'<span class="{role}">{escape(name)}</span>' for role, name in steps.used_legend.items())
     speeds = "".join(f'<option value="{per_second}"{" selected" * (per_second == 1)}>{per_second:g} a second</option>'

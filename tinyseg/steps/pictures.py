@@ -98,9 +98,8 @@ class Book:
         image, frame, u = Image.new("RGB", self.size, "white"), self.steps[k], self.unit
         pen = ImageDraw.Draw(image)
         pen.text((self.margin, 0.6 * u), self.steps.title, INK, self._font("bold"))
-        if len(self.steps) > 1:
-            right = self.size[0] - self.margin
-            pen.text((right, 0.6 * u), f"{k + 1} of {len(self.steps)}", FAINT, self._font(), anchor="ra")
+        if self.steps.places[k] != "1 of 1":
+            pen.text((self.size[0] - self.margin, 0.6 * u), self.steps.places[k], FAINT, self._font(), anchor="ra")
         for row, line in enumerate(self._wrapped(frame.sentence)):
             pen.text((self.margin, (2.2 + 1.4 * row) * u), line, INK, self._font())
         for item in self.pages[k]:

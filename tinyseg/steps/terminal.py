@@ -36,8 +36,8 @@ class Block(NamedTuple):
 def plain(steps: Steps) -> str:
     """All frames as text, without control codes: (read) and [written] cells stand in brackets."""
     parts = [f"{steps.title}\n{key(steps, colour=False)}".rstrip()]
-    for k, frame in enumerate(steps):
-        lines = [f"{k + 1} of {len(steps)}: {frame.sentence}", "",
+    for place, frame in zip(steps.places, steps):
+        lines = [f"{place}: {frame.sentence}", "",
                  *arrange(frame, steps.widths, PLAIN_COLUMNS, colour=False)]
         parts.append("\n".join(line.rstrip() for line in [*lines, *([f"    {frame.code}"] if frame.code else [])]))
     return "\n\n".join(parts)
@@ -138,7 +138,7 @@ def screen(steps: Steps, index: int, columns: int, rows: int, colour: bool) -> s
         body.pop(len(body) - 1 - body[::-1].index(""))
     fits = len(body) <= room and all(_visible(line) <= columns for line in body)
     foot = [("" if fits else "not all is shown: enlarge the window   ") + key(steps, colour),
-            f"{index + 1} of {len(steps)}   {HELP}"]
+            f"{steps.places[index]}   {HELP}"]
     lines = [*body[:room], *[""] * (room - len(body)), *foot]
     return CLEAR + "\n".join(_clipped(line, columns) for line in lines)
 

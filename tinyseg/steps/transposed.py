@@ -51,7 +51,7 @@ def _scatter_frames(x: Array, kernel: Array, s: Settings) -> Iterator[Frame]:
         yield Frame(f"Element ({i}, {j}) is {number(x[i, j])}: it multiplies the kernel.",
                     (source, grid("Kernel", kernel, read=np.s_[:]), grid("Element × kernel", product, written=np.s_[:]),
                      grid("Canvas", before)))
-        overlap = "; what stands there already is added to." if (target & (count_before > 0)).any() else "."
+        overlap = ", and to what stands there already." if (target & (count_before > 0)).any() else "."
         before, count_before = np.where(count > 0, canvas, np.nan), count
         yield Frame(f"Element ({i}, {j}) × kernel is added to the canvas, {_extent(target)}{overlap}",
                     (source, grid("Kernel", kernel), grid("Element × kernel", product, read=np.s_[:]),
