@@ -15,9 +15,9 @@ from PIL import Image
 from tinyseg import steps
 from tinyseg.cli import main
 
-# tinyseg as a terminal's own program, so that Ctrl-C reaches it
-START = ("import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from tinyseg.cli import main; "
-         "sys.exit(main(sys.argv[1:]))")
+# tinyseg as a terminal's own program, so that Ctrl-C reaches it, which a shell's background jobs are told to ignore
+START = ("import fcntl, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+         "signal.signal(signal.SIGINT, signal.default_int_handler); from tinyseg.cli import main; sys.exit(main(sys.argv[1:]))")
 SMALL = ["--input", "1 2 3; 4 5 6", "--kernel", "1 10", "--padding", "0"]
 
 
