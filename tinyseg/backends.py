@@ -60,12 +60,16 @@ def fills_a_vector(work: Work) -> bool:
 
 
 def is_product(work: Work) -> bool:
-    """No pixel under two taps, no tap beside the image, all of it in reach, vectors of positions in the smaller of the two."""
+    """No pixel under two taps, no tap beside the image, all of it in reach, vectors of positions in the smaller of the two.
+
+    For the gradient of the weights: whole tiles of vectors, and outputs enough for transposing the columns to cost little.
+    """
     outputs, channels, *kernel = work.weight
     stride, image, output = work.geometry[:2], work.image[2:], work.output[2:]
     return (simd.COMPILED and channels == work.image[1] and work.geometry[2:4] == (0, 0) and math.prod(output) >= lanes(work)
             and all(k <= s and (out - 1) * s + k <= size <= out * s for k, s, size, out in zip(kernel, stride, image, output))
-            and (work.task != "conv2d_weight_grad" or product_weights.pays(outputs, channels * math.prod(kernel), lanes(work))))
+            and (work.task != "conv2d_weight_grad" or outputs >= max(product_weights.ROWS, 2 * lanes(work))
+                 and channels * math.prod(kernel) >= product_weights.COLS * lanes(work)))
 
 
 def is_dense_3x3(work: Work) -> bool:

@@ -148,7 +148,7 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, -1)                     # of which nothing is cut off
 
 
-COMPILING = "compiling kernels, once per machine: half a minute, or two for all of them"
+COMPILING = "compiling kernels, once per machine: half a minute, or three minutes for all of them"
 
 
 def announce_compilation() -> None:

@@ -2,9 +2,9 @@
 
 There is no matrix product in it, and few multiplications for each value, so what counts is how values get into vectors.  Where
 rows are whole vectors already, at stride 1, `depthwise_rows.py` computes it.  Here, for all else, a band of rows of a block of
-channels is transposed on its way in: the vector at flat[position …] holds one pixel of all channels of
-the block.  Then borders, strides, dilations and maps smaller than a vector cost nothing extra, the kernel is a vector for each
-tap, and no lane ever meets another.  With S and R the steps at which results are written and the image is read,
+channels is transposed on its way in: the vector at flat[position …] holds one pixel of all channels of the block.  Then
+borders, strides, dilations and maps smaller than a vector cost nothing extra, the kernel is a vector for each tap, and no lane
+ever meets another.  With S and R the steps at which results are written and the image is read,
 
     y[a + m·S, b + k·S]  =  bias + Σ_uv w[u, v] · x[m·R + row(u, a), k·R + col(v, b)],        a, b < S:  the phases
 

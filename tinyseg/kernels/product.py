@@ -131,5 +131,5 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):
-    """As `conv.conv2d_weight_grad`, where `product_weights.pays`."""
+    """As `conv.conv2d_weight_grad`, for outputs and channels that fill vectors."""
     weigh(dw, x, dy, dw.shape[2:], geometry[:2])
