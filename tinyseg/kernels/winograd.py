@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads, njit
 
+from .. import buffers
 from .simd import REGISTERS, add_outer, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect, corners_of, fill, places_of, plan, transform_input2, transform_input4,
@@ -163,7 +164,7 @@ class Winograd:
         m, width, threads, (batch, channels, _, columns) = self.m, lanes_of(x), get_num_threads(), x.shape
         places, blocks, pairs = (m + 2)**2, -(-y.shape[1] // width), -(-y.shape[1] // (2 * width))
         u_step = (blocks * channels | 1) * width
-        u = np.empty(places * u_step, x.dtype)
+        u = buffers.empty((places * u_step,), x.dtype)
         tiles = min(max(CACHED // (places * (channels + 2 * width)), 32), 512 // m)
         cuts = plan(batch, y.shape[2:], dilation, m, tiles)
         tasks = -(-batch // cuts.images) * cuts.bands * cuts.parts

@@ -21,6 +21,7 @@ import math
 import numpy as np
 from numba import njit
 
+from .. import buffers
 from .simd import REGISTERS, add_outer, add_tile, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect_kernel2, collect_kernel4, corners_of, fill, places_of, plan,
@@ -142,7 +143,7 @@ def weigh(dw, x, dy, padding, dilation, m):
     row = (chunk + 1) * width                             # an odd number of vectors: not all in the same cache sets
     steps = ((x_blocks * (chunk + 1) | 1) * width, (y_blocks * (chunk + 1) | 1) * width,
              (x_blocks * -(-outputs // ROWS) * ROWS | 1) * width)
-    v, y, s = (allocate(places * step, x.dtype) for allocate, step in zip((np.empty, np.empty, np.zeros), steps))
+    v, y, s = (buffers.empty((places * step,), x.dtype) for step in steps)
     from_x = places_of(cuts[7] + 2 * dilation[0], x.shape[3], cuts[8] + 2 * dilation[1], -padding[1], width)
     from_y = places_of(cuts[7], dy.shape[3], cuts[8], 0, width)
 
@@ -151,6 +152,8 @@ def weigh(dw, x, dy, padding, dilation, m):
                                 from_x, from_y, starts, first, last, v, y, s, row, steps))
 
     first = 0
+    if not blocks:
+        s[...] = 0                                        # an empty batch
     while first < len(blocks):
         last = int(np.searchsorted(starts, starts[first] + chunk, "right")) - 1
         stage(TRANSFORM, 2 * (last - first), first, last)

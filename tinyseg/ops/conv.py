@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import backends
+from .. import backends, buffers
 from ..kernels import dense
 from ..op import Op, Sample
 from ..sizes import conv_output, conv_transpose_output, dilated
@@ -31,7 +31,7 @@ class Conv2d(Op):
         height = conv_output(x.shape[2] + top + bottom, w.shape[2], stride[0], 0, dilation[0])
         width = conv_output(x.shape[3] + left + right, w.shape[3], stride[1], 0, dilation[1])
         ctx.x, ctx.w, ctx.geometry = dense(x), dense(w), (*stride, top, left, *dilation)
-        y = np.empty((len(x), len(w), height, width), x.dtype)
+        y = buffers.empty((len(x), len(w), height, width), x.dtype)
         _run("conv2d", x, w, y, ctx.geometry, y, ctx.x, ctx.w, _bias(b, len(w), x.dtype))
         return y
 
@@ -39,10 +39,10 @@ class Conv2d(Op):
         dy, dx, dw, db = dense(dy), None, None, None
         needs_dx, needs_dw, needs_db = (*ctx.needs_input_grad, False)[:3]
         if needs_dx:
-            dx = np.empty_like(ctx.x)
+            dx = buffers.empty_like(ctx.x)
             _run("conv2d_input_grad", ctx.x, ctx.w, dy, ctx.geometry, dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype))
         if needs_dw:
-            dw = np.empty_like(ctx.w)
+            dw = buffers.empty_like(ctx.w)
             _run("conv2d_weight_grad", ctx.x, ctx.w, dy, ctx.geometry, dw, ctx.x, dy)
         if needs_db:
             db = dy.sum(axis=(0, 2, 3))
@@ -94,7 +94,7 @@ class ConvTranspose2d(Op):
         size = [conv_transpose_output(x.shape[a + 2], w.shape[a + 2], stride[a], padding[a], dilation[a], output_padding[a])
                 for a in (0, 1)]
         ctx.x, ctx.w, ctx.geometry = dense(x), dense(w), (*stride, *padding, *dilation)
-        y = np.empty((len(x), groups * w.shape[1], *size), x.dtype)
+        y = buffers.empty((len(x), groups * w.shape[1], *size), x.dtype)
         _run("conv2d_input_grad", y, ctx.w, ctx.x, ctx.geometry, y, ctx.x, ctx.w, _bias(b, y.shape[1], x.dtype))
         return y
 
@@ -102,10 +102,10 @@ class ConvTranspose2d(Op):
         dy, dx, dw, db = dense(dy), None, None, None
         needs_dx, needs_dw, needs_db = (*ctx.needs_input_grad, False)[:3]
         if needs_dx:
-            dx = np.empty_like(ctx.x)
+            dx = buffers.empty_like(ctx.x)
             _run("conv2d", dy, ctx.w, ctx.x, ctx.geometry, dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype))
         if needs_dw:
-            dw = np.empty_like(ctx.w)
+            dw = buffers.empty_like(ctx.w)
             _run("conv2d_weight_grad", dy, ctx.w, ctx.x, ctx.geometry, dw, dy, ctx.x)
         if needs_db:
             db = dy.sum(axis=(0, 2, 3))

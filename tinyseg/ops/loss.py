@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import buffers
 from ..kernels import dense
 from ..kernels import loss as kernels
 from ..op import Op, Sample
@@ -55,7 +56,7 @@ class CrossEntropy(Op):
     def forward(ctx, x, target, weight=None, *, ignore_index, reduction, label_smoothing):
         x3, t2 = dense(x).reshape(*x.shape[:2], -1 if x.size else 0), dense(target).reshape(len(x), -1 if x.size else 0)
         w = np.ones(x.shape[1], x.dtype) if weight is None else weight.astype(x.dtype)
-        loss, log_sum = np.empty(t2.shape, x.dtype), np.empty(t2.shape, x.dtype)
+        loss, log_sum = buffers.empty(t2.shape, x.dtype), buffers.empty(t2.shape, x.dtype)
         kernels.cross_entropy(loss, log_sum, x3, t2, w, ignore_index, label_smoothing)
         ctx.x, ctx.target, ctx.weight, ctx.log_sum, ctx.shape = x3, t2, w, log_sum, x.shape
         ctx.ignore_index, ctx.smoothing, ctx.reduction = ignore_index, label_smoothing, reduction
@@ -69,7 +70,7 @@ class CrossEntropy(Op):
             return (loss.sum(dtype=np.float64) / ctx.divisor).astype(x.dtype)
 
     def backward(ctx, dy):
-        dx = np.empty_like(ctx.x)
+        dx = buffers.empty_like(ctx.x)
         with np.errstate(invalid="ignore", divide="ignore"):
             if ctx.reduction != "none":
                 dy = np.full(ctx.target.shape, dy / ctx.divisor, dx.dtype)

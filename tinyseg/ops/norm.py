@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import buffers
 from ..kernels import dense
 from ..kernels import norm as kernels
 from ..op import Op, Sample
@@ -23,7 +24,7 @@ class BatchNorm(Op):
 
     def forward(ctx, x, weight, bias, mean=None, var=None, *, eps, low, high):
         ctx.x, ctx.from_batch, number = _positions(x), mean is None, x.dtype.type
-        ctx.bounds, y = (number(low), number(high)), np.empty_like(ctx.x)
+        ctx.bounds, y = (number(low), number(high)), buffers.empty_like(ctx.x)
         if ctx.from_batch:
             mean, var, ctx.scale, ctx.shift = (np.empty(x.shape[1], x.dtype) for _ in range(4))
             kernels.normalise(y, mean, var, ctx.scale, ctx.shift, ctx.x, dense(weight), dense(bias), number(eps), *ctx.bounds)
@@ -35,7 +36,7 @@ class BatchNorm(Op):
         return y.reshape(x.shape), mean, var
 
     def backward(ctx, dy):
-        dx, dweight, dbias = np.empty_like(ctx.x), np.empty_like(ctx.mean), np.empty_like(ctx.mean)
+        dx, dweight, dbias = buffers.empty_like(ctx.x), np.empty_like(ctx.mean), np.empty_like(ctx.mean)
         kernels.normalise_grad(dx, dweight, dbias, _positions(dy), ctx.x, ctx.mean, ctx.inverse_std, ctx.scale, ctx.shift,
                                *ctx.bounds, ctx.from_batch)
         return (dx.reshape(dy.shape), dweight, dbias, None, None)[:len(ctx.needs_input_grad)]
@@ -68,12 +69,12 @@ class GroupNorm(Op):
     def forward(ctx, x, weight, bias, *, num_groups, eps):
         ctx.x, ctx.weight = _positions(x), dense(weight)
         ctx.mean, ctx.inverse_std = (np.empty((len(x), num_groups), x.dtype) for _ in range(2))
-        y = np.empty_like(ctx.x)
+        y = buffers.empty_like(ctx.x)
         kernels.normalise_groups(y, ctx.mean, ctx.inverse_std, ctx.x, ctx.weight, dense(bias), x.dtype.type(eps))
         return y.reshape(x.shape)
 
     def backward(ctx, dy):
-        dx, (dweight, dbias) = np.empty_like(ctx.x), np.empty((2, *dy.shape[:2]), dy.dtype)
+        dx, (dweight, dbias) = buffers.empty_like(ctx.x), np.empty((2, *dy.shape[:2]), dy.dtype)
         kernels.normalise_groups_grad(dx, dweight, dbias, _positions(dy), ctx.x, ctx.mean, ctx.inverse_std, ctx.weight)
         return dx.reshape(dy.shape), dweight.sum(axis=0), dbias.sum(axis=0)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import buffers
 from ..kernels import dense
 from ..kernels import pointwise as kernels
 from ..op import Op, Sample
@@ -143,12 +144,12 @@ class ReLU(Op, name="relu"):
     """y = max(x, 0);   dx = dy [x > 0]  (0 at the kink, as PyTorch)"""
 
     def forward(ctx, x):
-        ctx.y = np.empty(x.shape, x.dtype)
+        ctx.y = buffers.empty(x.shape, x.dtype)
         kernels.relu(ctx.y.reshape(-1), dense(x).reshape(-1))
         return ctx.y
 
     def backward(ctx, dy):
-        dx = np.empty(dy.shape, dy.dtype)
+        dx = buffers.empty(dy.shape, dy.dtype)
         kernels.relu_grad(dx.reshape(-1), dense(dy).reshape(-1), ctx.y.reshape(-1))
         return (dx,)
 
@@ -160,12 +161,12 @@ class ReLU6(Op, name="relu6"):
     """y = min(max(x, 0), 6);   dx = dy [0 < x < 6]  (0 at both kinks, as PyTorch)"""
 
     def forward(ctx, x):
-        ctx.y, ctx.bounds = np.empty(x.shape, x.dtype), (x.dtype.type(0), x.dtype.type(6))
+        ctx.y, ctx.bounds = buffers.empty(x.shape, x.dtype), (x.dtype.type(0), x.dtype.type(6))
         kernels.clip(ctx.y.reshape(-1), dense(x).reshape(-1), *ctx.bounds)
         return ctx.y
 
     def backward(ctx, dy):
-        dx = np.empty(dy.shape, dy.dtype)
+        dx = buffers.empty(dy.shape, dy.dtype)
         kernels.clip_grad(dx.reshape(-1), dense(dy).reshape(-1), ctx.y.reshape(-1), *ctx.bounds)
         return (dx,)
 

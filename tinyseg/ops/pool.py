@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import buffers
 from ..kernels import dense, planes
 from ..kernels import pool as kernels
 from ..op import Op, Sample
@@ -19,13 +20,13 @@ class MaxPool2d(Op):
 
     def forward(ctx, x, *, kernel_size, stride, padding, dilation, ceil_mode):
         size = _output_size(x, kernel_size, stride, padding, dilation, ceil_mode)
-        y, indices = np.empty((*x.shape[:2], *size), x.dtype), np.empty((*x.shape[:2], *size), np.int64)
+        y, indices = buffers.empty((*x.shape[:2], *size), x.dtype), buffers.empty((*x.shape[:2], *size), np.int64)
         kernels.max_pool2d(planes(y), planes(indices), planes(dense(x)), kernel_size, (*stride, *padding, *dilation))
         ctx.indices, ctx.shape = indices, x.shape
         return y, indices
 
     def backward(ctx, dy):
-        dx = np.empty(ctx.shape, dy.dtype)
+        dx = buffers.empty(ctx.shape, dy.dtype)
         kernels.scatter_planes(_flat_planes(dx), _flat_planes(dense(dy)), _flat_planes(ctx.indices))
         return (dx,)
 
@@ -61,12 +62,12 @@ class MaxUnpool2d(Op):
     linear = (0,)
 
     def forward(ctx, x, indices, *, output_size):
-        ctx.indices, y = dense(indices), np.empty((*x.shape[:2], *output_size), x.dtype)
+        ctx.indices, y = dense(indices), buffers.empty((*x.shape[:2], *output_size), x.dtype)
         kernels.unpool_planes(_flat_planes(y), _flat_planes(dense(x)), _flat_planes(ctx.indices))
         return y
 
     def backward(ctx, dy):
-        dx = np.empty(ctx.indices.shape, dy.dtype)
+        dx = buffers.empty(ctx.indices.shape, dy.dtype)
         kernels.gather_planes(_flat_planes(dx), _flat_planes(dense(dy)), _flat_planes(ctx.indices))
         return dx, None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import buffers
 from ..kernels import dense, planes
 from ..kernels import resize as kernels
 from ..op import Op, Sample
@@ -23,12 +24,12 @@ class Nearest(Op):
 
     def forward(ctx, x, *, size, scale, exact):
         ctx.axes = tuple(_nearest_axis(x.shape[2 + a], size[a], scale[a], exact) for a in (0, 1))
-        ctx.shape, y = x.shape, np.empty((*x.shape[:2], *size), x.dtype)
+        ctx.shape, y = x.shape, buffers.empty((*x.shape[:2], *size), x.dtype)
         kernels.nearest(planes(y), planes(dense(x)), *ctx.axes)
         return y
 
     def backward(ctx, dy):
-        dx = np.empty(ctx.shape, dy.dtype)
+        dx = buffers.empty(ctx.shape, dy.dtype)
         kernels.nearest_grad(planes(dx), planes(dense(dy)), *ctx.axes)
         return (dx,)
 
@@ -59,12 +60,12 @@ class Bilinear(Op):
     def forward(ctx, x, *, size, scale, align_corners):
         axes = [_bilinear_axis(x.shape[2 + a], size[a], scale[a], align_corners) for a in (0, 1)]
         ctx.axes = tuple(part for first, second, fraction in axes for part in (first, second, fraction.astype(x.dtype)))
-        ctx.shape, y = x.shape, np.empty((*x.shape[:2], *size), x.dtype)
+        ctx.shape, y = x.shape, buffers.empty((*x.shape[:2], *size), x.dtype)
         kernels.bilinear(planes(y), planes(dense(x)), *ctx.axes)
         return y
 
     def backward(ctx, dy):
-        dx = np.empty(ctx.shape, dy.dtype)
+        dx = buffers.empty(ctx.shape, dy.dtype)
         kernels.bilinear_grad(planes(dx), planes(dense(dy)), *ctx.axes)
         return (dx,)
 

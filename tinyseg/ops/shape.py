@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from .. import buffers
 from ..kernels import dense
 from ..kernels import shape as kernels
 from ..op import Op, Sample
@@ -77,7 +78,7 @@ class Cat(Op):
     def forward(ctx, *xs, dim):
         ctx.dim, ctx.shapes, start = dim % xs[0].ndim, [x.shape for x in xs], 0
         length = sum(x.shape[dim] for x in xs)
-        y = np.empty((*xs[0].shape[:ctx.dim], length, *xs[0].shape[ctx.dim + 1:]), np.result_type(*xs))
+        y = buffers.empty((*xs[0].shape[:ctx.dim], length, *xs[0].shape[ctx.dim + 1:]), np.result_type(*xs))
         for x in xs:
             rows = _rows(dense(x.astype(y.dtype, copy=False)), ctx.dim)
             kernels.copy_columns(_rows(y, ctx.dim), start, rows, 0, rows.shape[1])
@@ -85,7 +86,7 @@ class Cat(Op):
         return y
 
     def backward(ctx, dy):
-        dxs, start = [np.empty(shape, dy.dtype) for shape in ctx.shapes], 0
+        dxs, start = [buffers.empty(shape, dy.dtype) for shape in ctx.shapes], 0
         for dx in dxs:
             rows = _rows(dx, ctx.dim)
             kernels.copy_columns(rows, 0, _rows(dense(dy), ctx.dim), start, rows.shape[1])

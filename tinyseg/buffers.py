@@ -1,0 +1,85 @@
+"""Large arrays, out of memory that is used again.
+
+A training step needs the same arrays as the step before.  Yet NumPy gives each of them back to the C library, and that gives
+large blocks back to the system.  Then every page of a new array has to be found and cleared, which on images of 256 x 256 is
+a fifth of a step of the U-Net.  So what ops and kernels make comes from here:
+
+    y = buffers.empty((8, 16, 128, 128), np.float32)          # as np.empty
+
+The block of memory behind an array is lent.  It comes back when the array and all its views are gone: they hold on to a lease,
+whose death we are told of.
+"""
+from __future__ import annotations
+
+import bisect
+import ctypes
+import math
+import threading
+import weakref
+from collections import deque
+
+import numpy as np
+
+SMALL = 1 << 17              # bytes; smaller blocks never leave the C library
+LINE = 64                    # bytes of a cache line, at which every array begins
+SPARE = 1.75                 # all blocks, lent and idle, may be this many times as large as the most that was ever lent at once
+
+
+class Pool:
+    """Blocks of memory that are lent and come back.
+
+    >>> pool = Pool()
+    >>> first = pool.lend(1000)
+    >>> address = ctypes.addressof(first)
+    >>> del first
+    >>> ctypes.addressof(pool.lend(900)) == address
+    True
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.lent, self.most = threading.Lock(), 0, 0
+        self.returned: deque[np.ndarray] = deque()       # leases may die at any moment, even under the lock: they come in here
+        self.idle: list[np.ndarray] = []                 # by size, and of one size the last to come back first
+
+    def lend(self, size: int) -> ctypes.Array:
+        """A lease of at least `size` bytes."""
+        with self.lock:
+            self.collect()
+            i = bisect.bisect_left(self.idle, size, key=len)
+            fits = i < len(self.idle) and len(self.idle[i]) <= 2 * size
+            block = self.idle.pop(i) if fits else self.new(size)
+            self.lent += len(block)
+            self.most = max(self.most, self.lent)
+        lease = (ctypes.c_uint8 * len(block)).from_buffer(block.data)
+        weakref.finalize(lease, self.returned.append, block)
+        return lease
+
+    def collect(self) -> None:
+        """Take in what has come back."""
+        while self.returned:
+            block = self.returned.popleft()
+            bisect.insort_left(self.idle, block, key=len)
+            self.lent -= len(block)
+
+    def new(self, size: int) -> np.ndarray:
+        """A block that did not exist before, in place of idle ones if there are too many, the largest first."""
+        while self.idle and self.lent + size + sum(map(len, self.idle)) > SPARE * max(self.most, self.lent + size):
+            self.idle.pop()
+        return np.empty(size, np.uint8)
+
+
+POOL = Pool()
+
+
+def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
+    """An array of any values, as np.empty makes it."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    lease = POOL.lend(size + LINE)
+    return np.ndarray(shape, dtype, memoryview(lease), offset=-ctypes.addressof(lease) % LINE)
+
+
+def empty_like(array: np.ndarray) -> np.ndarray:
+    """An array of any values with the shape and dtype of another one, row by row."""
+    return empty(array.shape, array.dtype)
