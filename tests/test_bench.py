@@ -117,3 +117,13 @@ def test_one_command_prints_keeps_and_goes_on(tmp_path):
     assert list(rows) == ["3x3, 3→3, 4·128x128"] and 0 < rows["3x3, 3→3, 4·128x128"]["fast"][0] < 1e-6
     assert (tmp_path / "accuracy.md").read_text() == again.stdout.removesuffix("\n")
     assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_of_two_settings_are_set_beside_the_spread_of_seeds():
+    import curves
+    row = curves.train("accurate", 1, images=4, epochs=1)
+    assert list(row) == list(curves.FIGURES) and all(len(values) == 1 for values in row.values())
+    rows = {f"{setting}, seed {seed}": {name: [offset + seed, 2.0] for name in curves.FIGURES}
+            for setting, offset in (("fast", 0.0), ("accurate", 0.25)) for seed in (0, 1, 2)}
+    lines = curves.markdown({**rows, "fast, seed 3": rows["fast, seed 2"]}).splitlines()      # seed 3 is half done
+    assert lines[2:4] == ["| 1 | 1.000 ± 1.000 | 1.250 ± 1.000 | 0.250 |", "| 2 | 2.000 ± 0.000 | 2.000 ± 0.000 | 0.000 |"]

@@ -27,6 +27,7 @@ COMMANDS = {
     "layers": "every convolution of these systems: forward and both gradients",
     "scaling": "time and memory against the batch and against pixels",
     "accuracy": "errors of float32 convolutions, by algorithm",
+    "curves": "trainings with and without what loses a digit, on several seeds",
     "cold": "compiling, importing, the first convolution: seconds of whole processes",
     "shares": "where the time of a U-Net's step goes",
     "roofline": "what every kernel reaches of this machine's peaks",
@@ -75,7 +76,7 @@ def report(module, rows, args):
     where = str(rows.path.with_suffix(""))
     text = f"{harness.machine(args.threads)}; rounds: {args.rounds}\n\n{text}\n"
     disturbed = [name for name, share in rows.others.items() if share > DISTURBED and not name.startswith("memory")]
-    if disturbed and args.command != "accuracy":
+    if disturbed and args.command not in ("accuracy", "curves"):
         text += f"\nOther processes used more than {DISTURBED:.0%} of the CPUs during: {'; '.join(disturbed)}.\n"
     numbers = json.dumps({"setting": rows.setting, "rows": rows}, indent=1)
     pathlib.Path(where + ".md").write_text(text, encoding="utf-8")
