@@ -89,7 +89,8 @@ def test_evaluate(run, data, capsys):
     table = capsys.readouterr().out
     assert main(["evaluate", str(run / "best.npz"), "--data", str(data), "--split", "test", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    confusion, loss, boundary = inference.evaluate(checkpoints.load_model(run / "best.npz"), VOCSegmentation(data, "test"))
+    model = checkpoints.load_model(run / "best.npz").fuse()
+    confusion, loss, boundary = inference.evaluate(model, VOCSegmentation(data, "test"))
     assert scores["mean_iou"] == confusion.mean_iou and scores["loss"] == loss and scores["images"] == 2
     assert scores["boundary_accuracy"] == boundary.pixel_accuracy
     for name, iou in zip(VOCSegmentation(data, "test").classes, confusion.iou):
@@ -99,7 +100,7 @@ def test_evaluate(run, data, capsys):
 
 
 def test_evaluate_and_predict_with_several_views_and_the_crf(run, data, tmp_path, capsys):
-    model, dataset = checkpoints.load_model(run / "best.npz"), VOCSegmentation(data, "test")
+    model, dataset = checkpoints.load_model(run / "best.npz").fuse(), VOCSegmentation(data, "test")
     views = {"scales": [0.5, 1.0], "flip": True, "fusion": "max", "crf": {"w1": 4.0, "iterations": 2}}
     options = ["--scales", "0.5", "1", "--flip", "--fusion", "max", "--crf", "w1=4", "iterations=2"]
     assert main(["evaluate", str(run), "--split", "test", "--json", *options]) == 0
