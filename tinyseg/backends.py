@@ -118,7 +118,7 @@ CONV2D = (
               "3x3, stride 1, dilation 4 at most, float32, channels fill a vector",
               "less than half of the multiplications, and errors as small"),
     Algorithm("product", product, is_product,
-              "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: 1x1, or channels fill two vectors)",
+              "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: 1x1, or many channels)",
               "no pixel is under two taps: a matrix product of the image as it lies in memory, or with its pixels sorted"),
     Algorithm("taps", taps, sees_zeros, "a fifth or more of what taps see is around the image, 8 channels or more",
               "a 1x1 convolution for each tap, only where it sees the image: the zeros around it are not multiplied"),
