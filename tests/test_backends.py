@@ -45,7 +45,9 @@ def test_taps_that_share_no_pixel_are_a_product():
     assert chosen(2, 2, size=31, out=16) == chosen(1, 1, out=33) == "direct"    # padding at the bottom alone
     assert chosen(3, 2, padding=1) == chosen(1, 1, padding=1, out=34) == "direct"
     assert chosen(1, 1, size=1) == "im2col"
-    assert chosen(1, 1, channels=4, task="conv2d_weight_grad") == "direct"      # too few for vectors
+    assert chosen(1, 1, channels=4, task="conv2d_weight_grad") == "product"
+    assert chosen(1, 1, channels=4, size=31, task="conv2d_weight_grad") == "direct"     # no vectors of channels, nor of pixels
+    assert chosen(2, 2, channels=1, task="conv2d_weight_grad") == "direct"
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .kernels import conv, conv_depthwise, conv_direct, product, product_weights, simd, taps, winograd
+from .kernels import conv, conv_depthwise, conv_direct, product, product_few, product_weights, simd, taps, winograd
 
 
 class Work(NamedTuple):
@@ -62,14 +62,15 @@ def fills_a_vector(work: Work) -> bool:
 def is_product(work: Work) -> bool:
     """No pixel under two taps, no tap beside the image, all of it in reach, vectors of positions in the smaller of the two.
 
-    For the gradient of the weights: whole tiles of vectors, and outputs enough for transposing the columns to cost little.
+    For the gradient of the weights, channels and outputs that fill vectors, or no stride and images of whole vectors.
     """
     outputs, channels, *kernel = work.weight
     stride, image, output = work.geometry[:2], work.image[2:], work.output[2:]
+    depth, whole = channels * math.prod(kernel), stride == (1, 1) and math.prod(image) % lanes(work) == 0
     return (simd.COMPILED and channels == work.image[1] and work.geometry[2:4] == (0, 0) and math.prod(output) >= lanes(work)
             and all(k <= s and (out - 1) * s + k <= size <= out * s for k, s, size, out in zip(kernel, stride, image, output))
-            and (work.task != "conv2d_weight_grad" or outputs >= max(product_weights.ROWS, 2 * lanes(work))
-                 and channels * math.prod(kernel) >= product_weights.COLS * lanes(work)))
+            and (work.task != "conv2d_weight_grad" or product_weights.fills_panels(outputs, depth, lanes(work))
+                 or whole and outputs >= product_few.ROWS and channels >= product_few.COLS))
 
 
 def is_dense_3x3(work: Work) -> bool:
@@ -117,7 +118,7 @@ CONV2D = (
               "3x3, stride 1, dilation 4 at most, float32, channels fill a vector",
               "less than half of the multiplications, and errors as small"),
     Algorithm("product", product, is_product,
-              "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: channels fill two vectors)",
+              "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: 1x1, or many channels)",
               "no pixel is under two taps: a matrix product of the image as it lies in memory, or with its pixels sorted"),
     Algorithm("taps", taps, sees_zeros, "a fifth or more of what taps see is around the image, 8 channels or more",
               "a 1x1 convolution for each tap, only where it sees the image: the zeros around it are not multiplied"),

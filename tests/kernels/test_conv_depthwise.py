@@ -3,7 +3,7 @@ import numba
 import numpy as np
 import pytest
 
-from tinyseg.kernels import conv, conv_depthwise, depthwise_rows, simd
+from tinyseg.kernels import conv, conv_depthwise, depthwise_halves, depthwise_rows, simd
 
 pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
@@ -32,7 +32,7 @@ def compute(kernels, task, shape, given):
 
 
 def draw(rng, lanes):
-    """Half of them 3x3 at stride 1, with rows of whole vectors where the padding keeps them."""
+    """Half of them 3x3 at stride 1, with rows of whole vectors where the padding keeps them, and a fifth at stride 2."""
     kernel, stride, dilation = (rng.integers(1, 6, 2), rng.integers(1, 5, 2), rng.integers(1, 4, 2))
     before, after = rng.integers(0, 5, 2), rng.integers(0, 5, 2)
     size = dilation * (kernel - 1) + rng.integers(1, 24, 2)
@@ -41,6 +41,9 @@ def draw(rng, lanes):
         before = after = dilation * rng.integers(0, 4, 2)
         after = 2 * dilation - before if (before <= 2 * dilation).all() and rng.random() < 0.9 else after
         size = np.array([2 * dilation[0] + rng.integers(1, 24), lanes * rng.integers(1, 4)])
+    elif rng.random() < 0.4:
+        kernel, stride, dilation, before, after = (np.array(k) for k in ((3, 3), (2, 2), (1, 1), (1, 1), (0, 0)))
+        size = 2 * np.array([rng.integers(1, 70), lanes * rng.integers(1, 4)])
     image = (int(rng.integers(1, 4)), int(rng.choice([1, 2, lanes - 1, lanes, lanes + 3, 3 * lanes])), *map(int, size))
     geometry = tuple(int(v) for v in (*stride, *before, *dilation))
     return image, tuple(int(v) for v in kernel), geometry, tuple(int(v) for v in after)
@@ -48,7 +51,7 @@ def draw(rng, lanes):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_equals_the_readable_one(dtype):
-    rng, lanes, by_rows, counted = np.random.default_rng(0), simd.lanes_of(np.empty(0, dtype)), 0, 0
+    rng, lanes, by_rows, by_halves, counted = np.random.default_rng(0), simd.lanes_of(np.empty(0, dtype)), 0, 0, 0
     while counted < 250:
         image, kernel, geometry, after = draw(rng, lanes)
         if any(n + p + q < d * (k - 1) + 1 for n, p, q, d, k in zip(image[2:], geometry[2:], after, geometry[4:], kernel)):
@@ -62,10 +65,11 @@ def test_equals_the_readable_one(dtype):
                                        err_msg=f"{task} {image} {kernel} {geometry} {after}")
             if task == "conv2d":
                 by_rows += depthwise_rows.suits(shape[2:], image[2:], kernel, geometry, False, lanes)
-    assert 50 < by_rows < 200
+                by_halves += depthwise_halves.halves(image[2:], shape[2:], kernel, geometry, lanes)
+    assert 50 < by_rows < 200 and 20 < by_halves < 100
 
 
-@pytest.mark.parametrize("image", [(2, 20, 90, 64), (1, 40, 70, 71)])
+@pytest.mark.parametrize("image", [(2, 20, 90, 64), (1, 20, 90, 96), (1, 40, 70, 71)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_large_images_are_computed_in_bands_with_the_same_bits_at_one_and_two_threads(rng, image, stride):
     if numba.config.NUMBA_NUM_THREADS < 2:

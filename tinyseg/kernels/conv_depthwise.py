@@ -1,10 +1,10 @@
 """Depthwise convolution: every channel has a kernel of its own, and `lanes` channels share a vector.
 
 There is no matrix product in it, and few multiplications for each value, so what counts is how values get into vectors.  Where
-rows are whole vectors already, at stride 1, `depthwise_rows.py` computes it.  Here, for all else, a band of rows of a block of
-channels is transposed on its way in: the vector at flat[position …] holds one pixel of all channels of the block.  Then
-borders, strides, dilations and maps smaller than a vector cost nothing extra, the kernel is a vector for each tap, and no lane
-ever meets another.  With S and R the steps at which results are written and the image is read,
+rows are whole vectors already, `depthwise_rows.py` computes it at stride 1, `depthwise_halves.py` at 2.  Here, for all else, a
+band of rows of a block of channels is transposed on its way in: the vector at flat[position …] holds one pixel of all channels
+of the block.  Then borders, strides, dilations and maps smaller than a vector cost nothing extra, the kernel is a vector for
+each tap, and no lane ever meets another.  With S and R the steps at which results are written and the image is read,
 
     y[a + m·S, b + k·S]  =  bias + Σ_uv w[u, v] · x[m·R + row(u, a), k·R + col(v, b)],        a, b < S:  the phases
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from .depthwise_halves import bands_of_halves, convolve_halves, halves, spread_halves, weigh_halves
 from .depthwise_rows import convolve_rows, plan_of_rows, suits, weigh_rows
 from .simd import add_lane_products, add_tile, lanes, store_rows, store_tile, zero_tile
 from .winograd_tiles import ceil_div, gather_run, spread_run, zero_run
@@ -29,6 +30,7 @@ from .winograd_tiles import ceil_div, gather_run, spread_run, zero_run
 POSITIONS = 8         # of a tile
 TAPS = 9              # of a tile of the weight gradient
 BAND = 1 << 10        # positions of a band: 64 KiB in vectors of 64 bytes
+TINY = (1, 1), (1, 1)      # sizes to plan for where the plan is for another of the forms
 
 
 @njit(cache=True)
@@ -185,17 +187,28 @@ def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
 
     A task owns a few bands.
     """
-    width, by_rows = lanes(y), suits(out, shape[2:], kernel, geometry, back, lanes(y))
-    layout, tables, inner, linear = plan_of(out, shape[2:], kernel, geometry, back, width)
-    rows, vectors = plan_of_rows(out, shape[2:], geometry, back, width)
-    blocks, bands, most, size = ceil_div(shape[1], width), layout[1], layout[2], BAND // 2
+    width, size = lanes(y), (shape[2], shape[3])
+    large, small = (out, size) if back else (size, out)
+    by_rows, by_halves = suits(out, size, kernel, geometry, back, width), halves(large, small, kernel, geometry, width)
+    lane_by_lane = not (by_rows or by_halves)
+    by_lanes_of, by_rows_of = (out, size) if lane_by_lane else TINY, (out, size) if by_rows else TINY
+    layout, tables, inner, linear = plan_of(by_lanes_of[0], by_lanes_of[1], kernel, geometry, back, width)
+    rows, vectors = plan_of_rows(by_rows_of[0], by_rows_of[1], geometry, back, width)
+    blocks, bands, each = ceil_div(shape[1], width), layout[1], BAND // 2 // (layout[2] * out[1])
     if by_rows:
-        blocks, bands, most, size = shape[1], rows[0], rows[1], 16 * BAND
-    jobs, some = shape[0] * blocks * bands, max(1, size // (most * out[1]))
+        blocks, bands, each = shape[1], rows[0], 16 * BAND // (rows[1] * out[1])
+    elif by_halves:
+        (bands, most), blocks = bands_of_halves(small), shape[1]
+        each = 8 * BAND // (most * small[1])
+    jobs, some = shape[0] * blocks * bands, max(1, each)
     for task in prange(ceil_div(jobs, some)):
         mine = task * some, min(jobs, (task + 1) * some)
         if by_rows:
             convolve_rows(y, x, shape, out, weight, bias, geometry[4:], back, mine, rows, vectors)
+        elif by_halves and back:
+            spread_halves(y, x, shape, out, weight, bias, mine)
+        elif by_halves:
+            convolve_halves(y, x, shape, out, weight, bias, mine)
         else:
             convolve_jobs(y, x, shape, out, weight, bias, mine, layout, tables, inner, linear)
 
@@ -203,23 +216,27 @@ def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
 @njit(cache=True, parallel=True, nogil=True)
 def weigh(dw, x, shape, dy, out, kernel, geometry):
     """dw[c, u, v] = Σ_nij dy[n, c, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], all flat.  A task owns a part of a sum."""
-    width, by_rows = lanes(x), suits(out, shape[2:], kernel, geometry, False, lanes(x))
-    layout, tables, inner, linear = plan_of(out, shape[2:], kernel, geometry, False, width)
-    rows, vectors = plan_of_rows(out, shape[2:], geometry, False, width)
+    width, size = lanes(x), (shape[2], shape[3])
+    by_rows, by_halves = suits(out, size, kernel, geometry, False, width), halves(size, out, kernel, geometry, width)
+    lane_by_lane = not (by_rows or by_halves)
+    by_lanes_of, by_rows_of = (out, size) if lane_by_lane else TINY, (out, size) if by_rows else TINY
+    layout, tables, inner, linear = plan_of(by_lanes_of[0], by_lanes_of[1], kernel, geometry, False, width)
+    rows, vectors = plan_of_rows(by_rows_of[0], by_rows_of[1], geometry, False, width)
     jobs, some = shape[0] * layout[1], max(1, 4 * BAND // (layout[2] * out[1]))
     parts, each = ceil_div(jobs, some), ceil_div(shape[1], 32)
     total = np.zeros((ceil_div(shape[1], width), parts, tables[2].size * width), dw.dtype)
-    tasks = len(total) * parts
-    if by_rows:
-        tasks = ceil_div(shape[1], each)
+    tasks = len(total) * parts if lane_by_lane else ceil_div(shape[1], each)
     for task in prange(tasks):
+        some_channels = task * each, min(shape[1], (task + 1) * each)
         if by_rows:
-            weigh_rows(dw, x, shape, dy, out, (task * each, min(shape[1], (task + 1) * each)), geometry[4:], rows, vectors)
+            weigh_rows(dw, x, shape, dy, out, some_channels, geometry[4:], rows, vectors)
+        elif by_halves:
+            weigh_halves(dw, x, shape, dy, out, some_channels)
         else:
             block, part = task // parts, task % parts
             mine = part * some, min(jobs, (part + 1) * some)
             weigh_jobs(total[block, part], x, shape, dy, out, block * width, mine, layout, tables, inner, linear)
-    if not by_rows:
+    if lane_by_lane:
         add_parts(dw, total, kernel[0] * kernel[1], width)
 
 

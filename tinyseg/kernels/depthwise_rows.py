@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .bands import ceil_div, zero_run
@@ -21,37 +22,42 @@ ROWS = 8              # of a tile
 BAND = 1 << 12        # positions of a band: 16 KiB in float32
 
 
-def window(emit, position, start, pitch, dilation, rows):
-    """{(row, v): vector} of what `rows` + 2 rows of an array hold under the kernel's columns."""
-    return {(m, v): emit.load(position, start, emit.builder.mul(pitch, INDEX(m)), emit.builder.mul(dilation, INDEX(v)))
-            for m in range(rows + 2) for v in range(3)}
+def window(emit, position, start, pitch, columns, rows, step):
+    """{(row, v): vector} of what an array holds under the kernel's columns, in all rows that a tile of `rows` rows sees."""
+    return {(m, v): emit.load(position, start, emit.builder.mul(pitch, INDEX(m)), column)
+            for m in range((rows - 1) * step + 3) for v, column in enumerate(cgutils.unpack_tuple(emit.builder, columns))}
 
 
-@intrinsic
-def add_window(typing, tile, w, at, x, start, pitch, dilation):
-    """tile[r] += Σ_uv w[at + 3u + v] · x[start + (r + u)·pitch + v·dilation …]"""
-    def generate(context, builder, signature, values):
-        emit = Emitter(context, builder, signature, values, tile.dtype)
-        total, weight = emit.tile(0), [emit.broadcast(emit.item(1, values[2], t)) for t in range(9)]
-        for (m, v), vector in window(emit, 3, *values[4:], len(total)).items():
-            for r in range(max(0, m - 2), min(m + 1, len(total))):
-                total[r] = emit.multiply_add(weight[3 * (m - r) + v], vector, total[r])
-        return emit.result(total)
-    return tile(tile, w, at, x, start, pitch, dilation), generate
+def seen_by(row, rows, step):
+    """(r, u) for all rows r of a tile that see this row, under row u of the kernel."""
+    return [(r, row - r * step) for r in range(rows) if 0 <= row - r * step < 3]
 
 
 @intrinsic(prefer_literal=True)
-def add_window_products(typing, tile, rows, dy, at, step, x, start, pitch, dilation):
-    """tile[3u + v] += Σ_r dy[at + r·step …] · x[start + (r + u)·pitch + v·dilation …], r < rows, lane by lane"""
+def add_window(typing, tile, step, w, x, start, pitch, columns):
+    """tile[r] += Σ_uv w[3u + v] · x[start + (r·step + u)·pitch + columns[v] …]"""
+    def generate(context, builder, signature, values):
+        emit = Emitter(context, builder, signature, values, tile.dtype)
+        total, weight = emit.tile(0), [emit.broadcast(emit.item(2, t)) for t in range(9)]
+        for (m, v), vector in window(emit, 3, *values[4:], len(total), step.literal_value).items():
+            for r, u in seen_by(m, len(total), step.literal_value):
+                total[r] = emit.multiply_add(weight[3 * u + v], vector, total[r])
+        return emit.result(total)
+    return tile(tile, step, w, x, start, pitch, columns), generate
+
+
+@intrinsic(prefer_literal=True)
+def add_window_products(typing, tile, rows, step, dy, at, line, x, start, pitch, columns):
+    """tile[3u + v] += Σ_r dy[at + r·line …] · x[start + (r·step + u)·pitch + columns[v] …], r < rows, lane by lane"""
     def generate(context, builder, signature, values):
         emit = Emitter(context, builder, signature, values, tile.dtype)
         total, count = emit.tile(0), rows.literal_value
-        upstream = [emit.load(2, values[3], builder.mul(values[4], INDEX(r))) for r in range(count)]
-        for (m, v), vector in window(emit, 5, *values[6:], count).items():
-            for r in range(max(0, m - 2), min(m + 1, count)):
-                total[3 * (m - r) + v] = emit.multiply_add(upstream[r], vector, total[3 * (m - r) + v])
+        upstream = [emit.load(3, values[4], builder.mul(values[5], INDEX(r))) for r in range(count)]
+        for (m, v), vector in window(emit, 6, *values[7:], count, step.literal_value).items():
+            for r, u in seen_by(m, count, step.literal_value):
+                total[3 * u + v] = emit.multiply_add(upstream[r], vector, total[3 * u + v])
         return emit.result(total)
-    return tile(tile, rows, dy, at, step, x, start, pitch, dilation), generate
+    return tile(tile, rows, step, dy, at, line, x, start, pitch, columns), generate
 
 
 @njit(cache=True)
@@ -102,7 +108,7 @@ def convolve_rows(y, x, shape, out, weight, bias, dilation, back, jobs, layout, 
     (_, channels, height, across), width, (dh, dw) = shape, lanes(y), dilation
     bands, most, top, _, more, pitch = layout
     flat, w, shift = np.zeros((most + more) * pitch, y.dtype), np.empty(9, y.dtype), np.empty(ROWS, y.dtype)
-    here = np.zeros(1, np.int64)
+    here, columns = np.zeros(1, np.int64), (0, dw, 2 * dw)
     for job in range(jobs[0], jobs[1]):
         plane, band = job // bands, job % bands
         begin, end = band * out[0] // bands, (band + 1) * out[0] // bands
@@ -117,10 +123,10 @@ def convolve_rows(y, x, shape, out, weight, bias, dilation, back, jobs, layout, 
                 whole = i + (ROWS - 1) * dh < end - begin
                 for j in range(0, out[1], width):
                     if whole:
-                        tile = add_window(zero_tile(flat, ROWS), w, 0, flat, i * pitch + j, dh * pitch, dw)
+                        tile = add_window(zero_tile(flat, ROWS), 1, w, flat, i * pitch + j, dh * pitch, columns)
                         store_rows(tile, ROWS, y, to + i * out[1] + j, dh * out[1], here, 0, shift, 0, ROWS)
                     else:
-                        row = add_window(zero_tile(flat, 1), w, 0, flat, i * pitch + j, dh * pitch, dw)
+                        row = add_window(zero_tile(flat, 1), 1, w, flat, i * pitch + j, dh * pitch, columns)
                         store_rows(row, 1, y, to + i * out[1] + j, 0, here, 0, shift, 0, 1)
                 i += ROWS * dh if whole else dh
 
@@ -130,7 +136,7 @@ def weigh_rows(grad, x, shape, dy, out, some, dilation, layout, places):
     """grad (C, 3, 3) of channels (first, last); all arrays flat."""
     (batch, channels, height, across), width, (dh, dw) = shape, lanes(x), dilation
     bands, most, top, _, more, pitch = layout
-    flat, total = np.zeros((most + more) * pitch, x.dtype), np.empty(9 + width, x.dtype)
+    flat, total, columns = np.zeros((most + more) * pitch, x.dtype), np.empty(9 + width, x.dtype), (0, dw, 2 * dw)
     for c in range(some[0], some[1]):
         total[:] = 0
         for job in range(batch * bands):
@@ -145,9 +151,9 @@ def weigh_rows(grad, x, shape, dy, out, some, dilation, layout, places):
                     for j in range(0, out[1], width):
                         at, start = of + i * out[1] + j, i * pitch + j
                         if whole:
-                            tile = add_window_products(tile, ROWS, dy, at, dh * out[1], flat, start, dh * pitch, dw)
+                            tile = add_window_products(tile, ROWS, 1, dy, at, dh * out[1], flat, start, dh * pitch, columns)
                         else:
-                            tile = add_window_products(tile, 1, dy, at, 0, flat, start, dh * pitch, dw)
+                            tile = add_window_products(tile, 1, 1, dy, at, 0, flat, start, dh * pitch, columns)
                     i += ROWS * dh if whole else dh
             add_sums(tile, total, 0)
         grad[9 * c:9 * c + 9] = total[:9]

@@ -14,25 +14,28 @@ positions, on tiles of ROWS x COLS,
     out[r, places[v] + l]  =  bias[r] + Σ_k packed[k, r] · flat[k·step + positions[v] + l],         l < lanes
 
 where `packed` has the weights in the order of multiplication.  A tile of positions meets all rows before the next does, so
-that what it reads of the image is in the first cache from then on, whatever stands between its channels in memory.
+that what it reads of the image is in a near cache from then on, whatever stands between its channels in memory.  There are too
+many channels for the CPU to see what is read next, so it is told.
 
 Sums run over k in order, however the work is divided: the same bits at any number of threads.  The weight gradient is in
-`product_weights.py`.
+`product_weights.py`, that of few outputs in `product_few.py`.
 """
 from __future__ import annotations
 
 import numpy as np
 from numba import get_num_threads, njit
 
+from . import product_few
 from .bands import bands_of, ceil_div, places_of
 from .product_columns import alternates, gather, halves_of, pack_rows, pack_transposed, part_of, spread
-from .product_weights import weigh
-from .simd import REGISTERS, add_products, lanes, store_rows, zero_tile
+from .product_weights import fills_panels, weigh
+from .simd import REGISTERS, add_products, lanes, lanes_of, prefetch, store_rows, zero_tile
 from .simd_pairs import store_zipped
 from .tasks import each_task
 
 ROWS, COLS = (6, 4) if REGISTERS == 32 else (4, 3)         # an even number of rows, since two may be zipped
 TILE = ROWS * COLS
+AHEAD = 2                  # tiles of positions: so early what they read is asked for
 CACHED = 1 << 16           # values of each of the arrays that a task works on: together they stay in the second-level cache
 
 
@@ -43,10 +46,16 @@ def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start
     `zipped`: (height of a kernel, values of a plane of the image, of a row) if places are the halves of pairs of rows, else 0.
     """
     for v in range(0, vectors, COLS):
+        ahead = start + positions[min(v + AHEAD * COLS, vectors - 1)]
         for r in range(0, rows, ROWS):
             tile, count = zero_tile(flat, TILE), min(ROWS, rows - r)
+            for n in range(COLS):
+                for i in range(r, r + count if zipped[0] == 0 else r):
+                    prefetch(out, at + i * pitch + places[v + n], 1)
             for k in range(depth):
                 tile = add_products(tile, ROWS, packed, k * row + r, flat, positions, v, start + k * step)
+                for n in range(COLS if r == 0 else 0):
+                    prefetch(flat, ahead + k * step + n * lanes(flat), 0)
             if zipped[0] > 0:
                 store_zipped(tile, ROWS, out, at, zipped[0], zipped[1], zipped[2], places, v, bias, first + r, count)
             else:
@@ -131,5 +140,8 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):
-    """As `conv.conv2d_weight_grad`, for outputs and channels that fill vectors."""
-    weigh(dw, x, dy, dw.shape[2:], geometry[:2])
+    """As `conv.conv2d_weight_grad`, for outputs and channels that fill vectors, or few of them and no stride."""
+    if fills_panels(len(dw), dw[0].size, lanes_of(x)):
+        weigh(dw, x, dy, dw.shape[2:], geometry[:2])
+    else:
+        product_few.weigh(dw, x, dy)

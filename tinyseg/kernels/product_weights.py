@@ -24,6 +24,11 @@ POSITIONS = 128            # whose columns are transposed at a time, to stay in 
 TASKS = 8                  # at least, where there is enough to do; fixed, since the order of sums depends on it
 
 
+def fills_panels(outputs, depth, width):
+    """Whole tiles of vectors, and outputs enough for transposing the columns to cost little?"""
+    return outputs >= max(ROWS, 2 * width) and depth >= COLS * width
+
+
 @njit(cache=True)
 def add_positions(total, at, dy, start, image, area, outputs, xs, images, count, seen):
     """total[at + (block, r, k)] = Σ_p dy[start + n·image + o·area + i] · xs[p, k], p = (n, i), i < count.  `seen`: += it.

@@ -198,6 +198,21 @@ def add_outer(typing, tile, rows, a, at, step, x, start, pitch):
     return tile(tile, rows, a, at, types.int64, x, start, pitch), generate
 
 
+@intrinsic(prefer_literal=True)
+def add_inner(typing, tile, rows, a, at, step, x, start, pitch):
+    """tile[r, n] += a[at + r·step …] · x[start + n·pitch …], lane by lane; `add_sums` adds the lanes up."""
+    def generate(context, builder, signature, values):
+        emit = Emitter(context, builder, signature, values, tile.dtype)
+        total, cols = emit.tile(0), tile.count // rows.literal_value
+        vectors = [emit.load(5, values[6], builder.mul(values[7], INDEX(n))) for n in range(cols)]
+        for r in range(rows.literal_value):
+            left = emit.load(2, values[3], builder.mul(values[4], INDEX(r)))
+            for n in range(cols):
+                total[r * cols + n] = emit.multiply_add(left, vectors[n], total[r * cols + n])
+        return emit.result(total)
+    return tile(tile, rows, a, at, step, x, start, pitch), generate
+
+
 @intrinsic
 def add_tile(typing, tile, array, at):
     """tile[k] + array[at + k·lanes …]"""
@@ -217,6 +232,19 @@ def store_tile(typing, tile, array, at):
             emit.store(vector, 1, values[2], k * tile.dtype.lanes)
         return context.get_dummy_value()
     return types.void(tile, array, at), generate
+
+
+@intrinsic(prefer_literal=True)
+def prefetch(typing, array, at, writes):
+    """Asks for the line of the cache that holds array[at], to write to it or not; there need not be such a value."""
+    def generate(context, builder, signature, values):
+        emit, number = Emitter(context, builder, signature, values, Vector(array.dtype)), ir.IntType(32)
+        pointer = builder.bitcast(emit.pointer(0, values[1]), cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [pointer, number(writes.literal_value), number(3), number(1)])       # all caches; data, not code
+        return context.get_dummy_value()
+    return types.void(array, at, writes), generate
 
 
 @intrinsic
