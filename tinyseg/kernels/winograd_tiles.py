@@ -197,7 +197,7 @@ def inside(top, step, rows, height):
 
 @njit(cache=True)
 def fill(flat, places, x, source, channels, size, top, step, left, rows, pitch):
-    """flat[(i·pitch + j)·lanes + c] = x[source + c·H·W …][top + i·step, left + j] in size (H, W), and 0 outside of the image."""
+    """flat[(i·pitch + j)·lanes + c] = x[source + c·H·W …][top + i·step, left + j] in size (H, W), 0 outside of the image."""
     each, (height, width) = lanes(x), size
     upper, lower = inside(top, step, rows, height)
     first = min(pitch, max(0, -left))
@@ -217,7 +217,7 @@ def fill(flat, places, x, source, channels, size, top, step, left, rows, pitch):
 
 @njit(cache=True)
 def collect(y, source, channels, bias, channel, size, top, step, left, rows, cols, flat, places):
-    """y[source + c·H·W …][top + i·step, left + j] = bias[channel + c] + band[i, j, c] for i < rows, j < cols, in size (H, W)."""
+    """y[source + c·H·W …][top + i·step, left + j] = bias[channel + c] + band[i, j, c], i < rows, j < cols, in size (H, W)."""
     each, (height, width) = lanes(y), size
     upper, lower = inside(top, step, rows, height)
     last = min(cols, width - left)
