@@ -83,7 +83,7 @@ def is_dense_3x3(work: Work) -> bool:
 
 
 def products(work: Work, m: int) -> int:
-    """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; with dilation, tiles come by δ x δ."""
+    """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; with dilation it is δ x δ images."""
     tiles = [-(-size // (m * dilation)) * dilation for size, dilation in zip(work.grid, work.geometry[4:])]
     return tiles[0] * tiles[1] * (m + 2)**2
 
@@ -121,10 +121,11 @@ CONV2D = (
               "a kernel for each channel",
               "there is no matrix product in it: what counts is to have channels, or neighbours in a row, side by side"),
     Algorithm("winograd4", winograd.f4, lambda work: is_dense_3x3(work) and pays_4(work),
-              "3x3, stride 1, dilation 32 at most, float32, channels fill a vector, at most 256 x 256 (weight gradients: half)",
+              "3x3, stride 1, dilation 32 at most, float32, channels fill a vector, at most 256 x 256 "
+              "(weight gradients: half); less to multiply than tap by tap",
               "a quarter of the multiplications, for a digit of the result", accurate=False),
     Algorithm("winograd2", winograd.f2, lambda work: is_dense_3x3(work) and pays_2(work),
-              "3x3, stride 1, dilation 32 at most, float32, channels fill a vector",
+              "3x3, stride 1, dilation 32 at most, float32, channels fill a vector; less to multiply than tap by tap",
               "less than half of the multiplications, and errors as small"),
     Algorithm("product", product, is_product,
               "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: channels fill two vectors)",
