@@ -28,9 +28,16 @@ def deep(task="conv2d", channels=64, **changes):
 def test_dense_3x3_convolutions_are_winograds_where_that_is_less_work():
     assert [backends.conv2d.algorithm(w).name for w in [
         deep(), deep("conv2d_input_grad"), deep("conv2d_weight_grad"), deep("conv2d_weight_grad", channels=256),
-        deep(channels=512), deep(itemsize=8), deep(geometry=(1, 1, 5, 5, 5, 5)),
+        deep(channels=512), deep(itemsize=8), deep(geometry=(1, 33, 0, 33, 1, 33)),
         deep(geometry=(2, 2, 1, 1, 1, 1), output=(1, 64, 16, 16)),
-    ]] == ["winograd4"] * 3 + ["winograd2"] * 2 + ["direct"] * 3
+    ]] == ["winograd4"] * 3 + ["winograd2"] * 2 + ["direct", "taps", "direct"]
+
+
+@pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
+def test_dilated_convolutions_are_winograds_up_to_where_most_of_a_tile_is_around_the_image():
+    image = dict(image=(1, 128, 45, 60), weight=(256, 128, 3, 3), output=(1, 256, 45, 60))
+    chosen = [backends.conv2d.algorithm(work(geometry=(1, 1, d, d, d, d), **image)).name for d in (6, 12, 18, 24, 36)]
+    assert chosen == ["winograd4"] * 3 + ["taps"] * 2
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
@@ -54,7 +61,7 @@ def test_taps_that_share_no_pixel_are_a_product():
 def test_convolutions_that_see_many_zeros_go_tap_by_tap():
     small = dict(image=(1, 64, 4, 4), weight=(64, 64, 7, 7), output=(1, 64, 4, 4), geometry=(1, 1, 3, 3, 1, 1))
     assert [backends.conv2d.algorithm(w).name for w in [
-        deep(geometry=(1, 1, 8, 8, 8, 8)), deep("conv2d_input_grad", geometry=(1, 1, 24, 24, 24, 24)), work(**small),
+        deep(geometry=(1, 1, 13, 13, 13, 13)), deep("conv2d_input_grad", geometry=(1, 1, 24, 24, 24, 24)), work(**small),
         work(**small | {"task": "conv2d_weight_grad", "weight": (64, 8, 7, 7)}),                     # groups
         deep(geometry=(1, 1, 8, 8, 8, 8), channels=3),
     ]] == ["taps"] * 3 + ["direct"] * 2

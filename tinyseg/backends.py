@@ -76,15 +76,15 @@ def is_product(work: Work) -> bool:
 def is_dense_3x3(work: Work) -> bool:
     """Every input channel with every output channel, and enough of both, at stride 1, in float32.
 
-    Scratch memory grows with dilation: tiles that together cover a rectangle are computed together.
+    Scratch memory grows with dilation: tiles that together cover the same columns are computed together.
     """
     outputs, channels, *kernel = work.weight
     return (simd.COMPILED and kernel == [3, 3] and channels == work.image[1] and min(channels, outputs) >= lanes(work)
-            and work.geometry[:2] == (1, 1) and max(work.geometry[4:]) <= 4 and work.itemsize == 4)
+            and work.geometry[:2] == (1, 1) and work.geometry[5] <= 32 and work.itemsize == 4)
 
 
 def products(work: Work, m: int) -> int:
-    """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; with dilation, tiles come by δ x δ."""
+    """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; with dilation it is δ x δ images."""
     tiles = [-(-size // (m * dilation)) * dilation for size, dilation in zip(work.grid, work.geometry[4:])]
     return tiles[0] * tiles[1] * (m + 2)**2
 
@@ -92,19 +92,29 @@ def products(work: Work, m: int) -> int:
 def pays_4(work: Work) -> bool:
     """Fewer products than with smaller tiles, and kernels that do not outgrow the caches when 3 x 3 become 6 x 6."""
     kernels = work.weight[0] * work.weight[1]
-    return products(work, 4) < products(work, 2) and kernels <= (1 << (15 if work.task == "conv2d_weight_grad" else 16))
+    return (products(work, 4) < products(work, 2) and 6 * products(work, 4) < 5 * plain_products(work)
+            and kernels <= (1 << (15 if work.task == "conv2d_weight_grad" else 16)))
 
 
 def pays_2(work: Work) -> bool:
-    return 5 * products(work, 2) < 4 * 9 * work.grid[0] * work.grid[1]
+    return 5 * products(work, 2) < 4 * plain_products(work)
+
+
+def live_products(work: Work) -> int:
+    """Multiplications for each pair of channels of an image, without those by the zeros around it."""
+    return taps.live_products(work.image[2:], work.output[2:], work.weight[2:], work.geometry)
+
+
+def plain_products(work: Work) -> int:
+    """Multiplications for each pair of channels of an image, by the best algorithm but Winograd's: for a 3 x 3 kernel."""
+    return live_products(work) if sees_zeros(work) else 9 * math.prod(work.grid)
 
 
 def sees_zeros(work: Work) -> bool:
     """Every input channel with every output channel, enough of both, and a fifth of what the taps see is no pixel."""
     outputs, channels, *kernel = work.weight
     return (simd.COMPILED and channels == work.image[1] and min(channels, outputs) >= taps.ROWS and any(work.geometry[2:4])
-            and 5 * taps.live_products(work.image[2:], work.output[2:], tuple(kernel), work.geometry)
-            <= 4 * kernel[0] * kernel[1] * work.output[2] * work.output[3])
+            and 5 * live_products(work) <= 4 * math.prod(kernel) * math.prod(work.output[2:]))
 
 
 CONV2D = (
@@ -112,10 +122,11 @@ CONV2D = (
               "a kernel for each channel",
               "there is no matrix product in it: what counts is to have channels, or neighbours in a row, side by side"),
     Algorithm("winograd4", winograd.f4, lambda work: is_dense_3x3(work) and pays_4(work),
-              "3x3, stride 1, dilation 4 at most, float32, channels fill a vector, at most 256 x 256 (weight gradients: half)",
+              "3x3, stride 1, dilation 32 at most, float32, channels fill a vector, at most 256 x 256 "
+              "(weight gradients: half); less to multiply than tap by tap",
               "a quarter of the multiplications, for a digit of the result", accurate=False),
     Algorithm("winograd2", winograd.f2, lambda work: is_dense_3x3(work) and pays_2(work),
-              "3x3, stride 1, dilation 4 at most, float32, channels fill a vector",
+              "3x3, stride 1, dilation 32 at most, float32, channels fill a vector; less to multiply than tap by tap",
               "less than half of the multiplications, and errors as small"),
     Algorithm("product", product, is_product,
               "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: 1x1, or many channels)",

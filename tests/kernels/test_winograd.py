@@ -21,6 +21,11 @@ SHAPES = [                                                  # (N, C, H, W), O, p
     ((2, 16, 15, 18), 16, (2, 2), (2, 2)),                  # dilated, with tiles that go over the border
     ((1, 8, 40, 9), 8, (0, 4), (4, 3)),                     # a dilation for each axis, and no padding in one
     ((1, 3, 5, 260), 3, (2, 0), (2, 4)),
+    ((2, 24, 31, 45), 40, (6, 12), (6, 12)),                # phases of different height, several in a block
+    ((1, 16, 45, 60), 16, (18, 18), (18, 18)),              # phases smaller than a tile of 4x4
+    ((2, 5, 7, 30), 4, (9, 40), (9, 40)),                   # rates beyond the image: some phases have no pixel
+    ((1, 4, 70, 6), 17, (5, 5), (5, 5)),                    # narrow, so that a row is less than a vector
+    ((1, 2, 3, 500), 2, (150, 150), (150, 150)),            # a row of tiles larger than a block
 ]
 
 
@@ -62,10 +67,11 @@ def test_equals_the_readable_one(m, layer, rng):
 
 
 @by_m
-def test_errors_are_small(m, rng):
+@pytest.mark.parametrize("rate", [1, 6])
+def test_errors_are_small(m, rate, rng):
     """max|error| / max|value| against float64, with inputs after a ReLU, many channels, and weights as they are drawn."""
     limits = {"conv2d": {2: 2e-6, 4: 2e-5}, "conv2d_input_grad": {2: 2e-6, 4: 2e-5}, "conv2d_weight_grad": {2: 1e-5, 4: 1e-5}}
-    for task, (size, (x, *others)) in arguments((2, 256, 16, 16), 128, (1, 1), (1, 1), rng).items():
+    for task, (size, (x, *others)) in arguments((2, 256, 16, 16), 128, (rate, rate), (rate, rate), rng).items():
         x = np.maximum(x, 0)
         result, exact = np.empty(size, np.float32), np.empty(size)
         getattr(ALGORITHMS[m], task)(result, x, *others)

@@ -68,7 +68,8 @@ class PermutohedralLattice:
         n, small = len(f) + 1, f.shape[1] <= self.SMALL
         middle = np.arange(n) - (n - 1) / 2                            # of a simplex
         shift = np.append(middle[::2], middle[1::2]) - f.mean(axis=1) @ self.embedding(n - 1)
-        elevated = self.embedding(n - 1).T @ f + shift[:, None]                            # (n, N)
+        elevated = np.empty((n, f.shape[1]))
+        lattice.embed(elevated, f, self.embedding(n - 1), shift)
         digits = self._digits(elevated)
         steps = digits.sum() - n * np.append(digits, 0)                                    # to the next key along each axis
         keys = np.empty(elevated.shape, np.int64)
@@ -86,7 +87,9 @@ class PermutohedralLattice:
         self.below, self.above = np.empty((2, n, len(all_keys)), np.int32)
         lattice.neighbours(self.below, self.above, all_keys, self.starts, steps)
         self.room: tuple[np.ndarray, np.ndarray] = np.empty((0, 0), dtype), np.empty((2, 0, 0), dtype)
-        self.scale = 1 / np.sqrt((self.weights * (self._overlap(n).astype(dtype) @ self.weights)).sum(axis=0))     # (N,)
+        forms = np.empty(f.shape[1], dtype)
+        lattice.quadratic_forms(forms, self.weights, self._overlap(n).astype(dtype))
+        self.scale = 1 / np.sqrt(forms)                                                    # (N,)
 
     def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
         before, after = ((self.scale * np.ravel(factor)).astype(x.dtype) for factor in (before, after))

@@ -30,6 +30,48 @@ BLOCK = 128          # points of a task
 
 
 @njit(cache=True)
+def add_to(total, factor, x):
+    """total[i] += factor · x[i]"""
+    for i in range(total.size):
+        total[i] += factor * x[i]
+
+
+@njit(cache=True)
+def embed_block(task, elevated, features, matrix, shift):
+    start, end = task * BLOCK, min((task + 1) * BLOCK, elevated.shape[1])
+    for j in range(len(elevated)):
+        elevated[j, start:end] = shift[j]
+        for d in range(len(features)):
+            add_to(elevated[j, start:end], matrix[d, j], features[d, start:end])
+
+
+def embed(elevated, features, matrix, shift):
+    """elevated[j, i] = shift[j] + Σ_d matrix[d, j] · features[d, i].
+
+    No product of NumPy's, whose threads would go on spinning after it, in the way of Numba's.
+    """
+    each_task(embed_block, -(-elevated.shape[1] // BLOCK), (elevated, features, matrix, shift))
+
+
+@njit(cache=True)
+def forms_of_block(task, forms, weights, matrix):
+    start, end = task * BLOCK, min((task + 1) * BLOCK, forms.size)
+    forms[start:end] = 0
+    mixed = np.empty(end - start, weights.dtype)
+    for k in range(len(weights)):
+        mixed[:] = 0
+        for m in range(len(weights)):
+            add_to(mixed, matrix[k, m], weights[m, start:end])
+        for i in range(start, end):
+            forms[i] += weights[k, i] * mixed[i - start]
+
+
+def quadratic_forms(forms, weights, matrix):
+    """forms[i] = Σ_km weights[k, i] · matrix[k, m] · weights[m, i]."""
+    each_task(forms_of_block, -(-forms.size // BLOCK), (forms, weights, matrix))
+
+
+@njit(cache=True)
 def put_in_order(y, step, k):
     """The larger of y[k, i] and y[k + 1, i] first, and its step with it.  No branch: the processor could not predict it."""
     for i in range(y.shape[1]):

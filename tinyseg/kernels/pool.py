@@ -4,7 +4,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from .bands import covered
 from .tasks import each_task
+
+BAND = 2048          # outputs that are computed together
 
 
 @njit(cache=True)
@@ -20,26 +23,73 @@ def halve_row(y, indices, upper, lower, start):
 
 
 @njit(cache=True)
+def fill_phases(flat, x, top, left, plane, pitch, stride_h, stride_w):
+    """flat[phase, i, j] = x[top + i·s + phase // s, left + j·s + phase % s] for the s·s phases; -inf outside of the image."""
+    height, width = x.shape
+    flat[:] = -np.inf
+    for phase in range(stride_h * stride_w):
+        column = left + phase % stride_w
+        first, last = covered(column, pitch, width, stride_w)
+        for i in range(plane // pitch):
+            h = top + i * stride_h + phase // stride_w
+            if 0 <= h < height:
+                at, pixels = phase * plane + i * pitch, x[h, max(0, column + first * stride_w):]
+                row = flat[at + first:at + last]
+                if stride_w == 2:                                  # known to the compiler, it becomes vector instructions
+                    for j in range(row.size):
+                        row[j] = pixels[2 * j]
+                else:
+                    for j in range(row.size):
+                        row[j] = pixels[stride_w * j]
+
+
+@njit(cache=True)
+def keep_larger(best, shifts, values, shift):
+    """best[k] = values[k], shifts[k] = shift, where the value is larger, or NaN."""
+    for k in range(best.size):
+        value, largest, kept = values[k], best[k], shifts[k]
+        if value > largest or np.isnan(value):
+            largest, kept = value, shift
+        best[k], shifts[k] = largest, kept
+
+
+@njit(cache=True)
+def first_pixel(top, left, shape, kernel, dilation):
+    """Where in the plane the first pixel of a window stands; -1 if it has none."""
+    for u in range(kernel[0]):
+        for v in range(kernel[1]):
+            h, w = top + u * dilation[0], left + v * dilation[1]
+            if 0 <= h < shape[0] and 0 <= w < shape[1]:
+                return h * shape[1] + w
+    return -1
+
+
+@njit(cache=True)
 def max_pool_plane(n, y, indices, x, kernel, geometry):
-    sh, sw, ph, pw, dh, dw = geometry
-    height, width = x.shape[1:]
-    halves = kernel == (2, 2) and geometry == (2, 2, 0, 0, 1, 1) and 2 * y.shape[1] <= height and 2 * y.shape[2] <= width
-    for i in range(y.shape[1]):
-        if halves:                           # the usual case, in which no window reaches beyond the image
+    """Tap by tap for some rows of outputs at once: vectors run along all of them."""
+    (sh, sw, ph, pw, dh, dw), (out_h, out_w), (height, width) = geometry, y.shape[1:], x.shape[1:]
+    if kernel == (2, 2) and geometry == (2, 2, 0, 0, 1, 1) and 2 * out_h <= height and 2 * out_w <= width:
+        for i in range(out_h):               # the usual case, in which no window reaches beyond the image
             halve_row(y[n, i], indices[n, i], x[n, 2 * i], x[n, 2 * i + 1], 2 * i * width)
-            continue
-        for j in range(y.shape[2]):
-            best, where = -np.inf, -1
-            for u in range(kernel[0]):
-                h = i * sh + u * dh - ph
-                if 0 <= h < height:
-                    for v in range(kernel[1]):
-                        w = j * sw + v * dw - pw
-                        if 0 <= w < width:
-                            value = x[n, h, w]
-                            if value > best or where < 0 or np.isnan(value):
-                                best, where = value, h * width + w
-            y[n, i, j], indices[n, i, j] = best, where
+        return
+    rows, pitch = min(out_h, BAND // out_w + 1), out_w + dw * (kernel[1] - 1) // sw
+    plane = (rows + dh * (kernel[0] - 1) // sh) * pitch
+    flat = np.empty(sh * sw * plane + pitch, x.dtype)
+    best, shifts = np.empty(rows * pitch, x.dtype), np.empty(rows * pitch, np.int32)
+    for first in range(0, out_h, rows):
+        top = first * sh - ph
+        fill_phases(flat, x[n], top, -pw, plane, pitch, sh, sw)
+        best[:], shifts[:] = -np.inf, -1
+        for u in range(0, kernel[0] * dh, dh):
+            for v in range(0, kernel[1] * dw, dw):
+                tap = (u % sh * sw + v % sw) * plane + u // sh * pitch + v // sw
+                keep_larger(best, shifts, flat[tap:], np.int32(u * width + v))
+        for i in range(min(rows, out_h - first)):
+            y[n, first + i] = best[i * pitch:i * pitch + out_w]
+            for j in range(out_w):
+                h, w, shift = top + i * sh, j * sw - pw, shifts[i * pitch + j]
+                indices[n, first + i, j] = (h * width + w + shift if shift >= 0 else
+                                            first_pixel(h, w, (height, width), kernel, (dh, dw)))
 
 
 def max_pool2d(y, indices, x, kernel, geometry):

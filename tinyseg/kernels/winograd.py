@@ -111,35 +111,35 @@ def convolve_blocks(worker, y, y_shape, x, x_shape, u, u_step, bias, padding, di
     v_row = (count + 1) * width                           # an odd number of vectors: not all in the same cache sets
     v_step, step = (blocks * (count + 1) | 1) * width, (2 * count + 1) * width
     v, products = np.zeros(places * v_step, x.dtype), np.empty(places * step, x.dtype)
-    flat_x = np.empty(((highest + 2 * dh) * (pitch + 2 * dw) + 1) * width, x.dtype)
+    flat_x = np.empty(((highest + 2) * (pitch + 2 * dw) + 1) * width, x.dtype)
     flat_y = np.empty((highest * pitch + 1) * width, x.dtype)
-    down_x, down_y, right = dh * (pitch + 2 * dw) * width, dh * pitch * width, dw * width
+    down_x, down_y, right = (pitch + 2 * dw) * width, pitch * width, dw * width
     pairs, present = ceil_div(outputs, 2 * width), -1
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
         block, part = task // parts, task % parts
-        images, (i0, i1), (j0, j1) = block_of(block, cuts)
-        rows, top, left = (i1 - i0) * m * dh, i0 * m * dh, j0 * m * dw
-        from_corners = corners_of(i1 - i0, j1 - j0, pitch + 2 * dw, dilation, m, width)
-        to_corners = corners_of(i1 - i0, j1 - j0, pitch, dilation, m, width)
+        phases, (i0, i1), (j0, j1) = block_of(block, cuts)
+        rows, top, left = (i1 - i0) * m, i0 * m * dh, j0 * m * dw
+        from_corners = corners_of(i1 - i0, j1 - j0, pitch + 2 * dw, dw, m, width)
+        to_corners = corners_of(i1 - i0, j1 - j0, pitch, dw, m, width)
         tiles = to_corners.size
         if block != present:
             present = block
             for c in range(blocks):
-                for n in range(images[0], images[1]):
-                    fill(flat_x, from_x, x, (n * channels + c * width) * area, min(width, channels - c * width), x_shape[2:],
-                         top - padding[0], left - padding[1], rows + 2 * dh, pitch + 2 * dw)
-                    transform_inputs(v, c * v_row + (n - images[0]) * tiles * width, v_step, flat_x, from_corners, down_x,
+                for n in range(phases[0], phases[1]):
+                    fill(flat_x, from_x, x, (n // dh * channels + c * width) * area, min(width, channels - c * width),
+                         x_shape[2:], n % dh + top - padding[0], dh, left - padding[1], rows + 2, pitch + 2 * dw)
+                    transform_inputs(v, c * v_row + (n - phases[0]) * tiles * width, v_step, flat_x, from_corners, down_x,
                                      right, m)
         for o in range(part * pairs // parts * 2 * width, min(outputs, (part + 1) * pairs // parts * 2 * width), 2 * width):
             vectors = min(2, ceil_div(outputs - o, width))
-            multiply(products, step, v, v_step, v_row, u, u_step, o * channels, channels, (images[1] - images[0]) * tiles,
+            multiply(products, step, v, v_step, v_row, u, u_step, o * channels, channels, (phases[1] - phases[0]) * tiles,
                      vectors, places)
             for b in range(vectors):
-                for n in range(images[0], images[1]):
-                    at, channel = ((n - images[0]) * tiles * vectors + b) * width, o + b * width
+                for n in range(phases[0], phases[1]):
+                    at, channel = ((n - phases[0]) * tiles * vectors + b) * width, o + b * width
                     transform_outputs(flat_y, to_corners, down_y, right, products, at, step, vectors * width, m)
-                    collect(y, (n * outputs + channel) * out_h * out_w, min(width, outputs - channel), bias, channel,
-                            (out_h, out_w), top, left, rows, (j1 - j0) * m * dw, flat_y, to_y)
+                    collect(y, (n // dh * outputs + channel) * out_h * out_w, min(width, outputs - channel), bias, channel,
+                            (out_h, out_w), n % dh + top, dh, left, rows, (j1 - j0) * m * dw, flat_y, to_y)
 
 
 class Winograd:
@@ -167,10 +167,9 @@ class Winograd:
         u = buffers.empty((places * u_step,), x.dtype)
         tiles = min(max(CACHED // (places * (channels + 2 * width)), 32), 512 // m)
         cuts = plan(batch, y.shape[2:], dilation, m, tiles)
-        tasks = -(-batch // cuts.images) * cuts.bands * cuts.parts
+        tasks = -(-cuts.phases // cuts.together) * cuts.bands * cuts.parts
         parts = max(1, min(pairs, -(-2 * threads // max(tasks, 1))))
-        rows, pitch = cuts.rows + 2 * dilation[0], cuts.pitch + 2 * dilation[1]
-        from_x = places_of(rows, columns, pitch, -padding[1], width)
+        from_x = places_of(cuts.rows + 2, columns, cuts.pitch + 2 * dilation[1], -padding[1], width)
         to_y = places_of(cuts.rows, y.shape[3], cuts.pitch, 0, width)
         each_task(transform_kernels, blocks, (u, u_step, weight.ravel(), taps, y.shape[1], channels, out_step, in_step, m))
         each_task(convolve_blocks, threads, (y.ravel(), y.shape, x.ravel(), x.shape, u, u_step, bias, padding, dilation, m,

@@ -15,8 +15,9 @@ In two dimensions both sides are transformed, for every pair of a channel c and 
 
 and e·e products take the place of 9·m·m: 2.25 times fewer for m = 2, 4 times for m = 4.
 
-With dilation δ, every δ-th pixel of an image is an image of its own: tiles that begin at δ·δ neighbours, and take every δ-th
-pixel, cover m·δ x m·δ outputs together.
+With dilation δ, every δ-th pixel of an image is an image of its own.  Down the rows they are taken for such: N images of H rows
+become N·δ of every δ-th row, `phases`.  Across, where pixels lie side by side in memory, tiles that begin at δ neighbours, and
+take every δ-th pixel, cover m·δ columns together.
 """
 from __future__ import annotations
 
@@ -78,50 +79,49 @@ def ceil_div(a, b):
 
 
 class Plan(NamedTuple):
-    """How the tiles of an output are divided: into blocks of whole images, or bands of one, or parts of a band's columns."""
+    """How the tiles of an output are divided: into blocks of whole phases, or bands of one, or parts of a band's columns."""
 
-    batch: int
-    tall: int                      # rows of tiles of an image, where dilated tiles that cover a rectangle count as one
-    wide: int                      # columns
-    images: int                    # in a block
-    bands: int                     # an image's rows are cut into
+    phases: int                    # of all images
+    tall: int                      # rows of tiles of a phase
+    wide: int                      # columns, where tiles that cover the same m·δ pixels count as one
+    together: int                  # phases in a block
+    bands: int                     # a phase's rows are cut into
     parts: int                     # a band's columns are cut into
     tiles: int                     # of a block, at the most
-    rows: int                      # of outputs that the tiles of a block cover, at the most
+    rows: int                      # of outputs that the tiles of a block cover in a phase, at the most
     pitch: int                     # and columns
 
 
 def plan(batch, size, dilation, m, tiles):
     """Blocks of about so many tiles for outputs (H, W)."""
-    rows, cols = m * dilation[0], m * dilation[1]
-    tall, wide, phases = -(-size[0] // rows), -(-size[1] // cols), dilation[0] * dilation[1]
-    most = max(8, tiles // phases)                            # 8: an image of less columns than lanes is not cut into parts
-    if 2 * tall * wide <= most:
-        images, bands, parts = min(max(batch, 1), most // (tall * wide)), 1, 1
+    dh, dw = dilation
+    tall, wide = -(-size[0] // (m * dh)), -(-size[1] // (m * dw))
+    most = -(-max(8, tiles) // dw)                            # 8: an image of less columns than lanes is not cut into parts
+    if tall * wide <= most:
+        together, bands, parts = min(max(batch * dh, 1), most // max(1, tall * wide)), 1, 1
     else:
         parts = -(-wide // most)
-        images, bands = 1, -(-tall // max(1, most // -(-wide // parts)))
+        together, bands = 1, -(-tall // max(1, most // -(-wide // parts)))
     high, broad = -(-tall // bands), -(-wide // parts)
-    return Plan(batch, tall, wide, images, bands, parts, images * high * broad * phases, high * rows, broad * cols)
+    return Plan(batch * dh, tall, wide, together, bands, parts, together * high * broad * dw, high * m, broad * m * dw)
 
 
 @njit(cache=True)
 def block_of(number, cuts):
-    """((first, last) image, (first, last) row of tiles, (first, last) column of tiles) of a block; cuts: a Plan."""
-    batch, tall, wide, images, bands, parts = cuts[:6]
-    n, band, part = number // (bands * parts) * images, number // parts % bands, number % parts
-    return ((n, min(batch, n + images)), (band * tall // bands, (band + 1) * tall // bands),
+    """((first, last) phase, (first, last) row of tiles, (first, last) column of tiles) of a block; cuts: a Plan."""
+    phases, tall, wide, together, bands, parts = cuts[:6]
+    n, band, part = number // (bands * parts) * together, number // parts % bands, number % parts
+    return ((n, min(phases, n + together)), (band * tall // bands, (band + 1) * tall // bands),
             (part * wide // parts, (part + 1) * wide // parts))
 
 
 @njit(cache=True)
 def corners_of(tall, wide, pitch, dilation, m, each):
-    """Where in a band (rows, pitch, each) the tiles begin: dilated ones begin at every pixel of δ x δ, and skip the others."""
-    dh, dw = dilation
-    corners = np.empty(tall * wide * dh * dw, np.int64)
+    """Where in a band (rows, pitch, each) the tiles begin: dilated ones begin at δ neighbours, and skip the others."""
+    corners = np.empty(tall * wide * dilation, np.int64)
     for t in range(corners.size):
-        tile, phase = t // (dh * dw), t % (dh * dw)
-        corners[t] = ((tile // wide * m * dh + phase // dw) * pitch + tile % wide * m * dw + phase % dw) * each
+        tile, shift = t // dilation, t % dilation
+        corners[t] = (tile // wide * m * pitch + tile % wide * m * dilation + shift) * each
     return corners
 
 
@@ -189,35 +189,43 @@ def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first
 
 
 @njit(cache=True)
-def fill(flat, places, x, source, channels, size, top, left, rows, pitch):
-    """flat[(i·pitch + j)·lanes + c] = x[source + c·H·W …][top + i, left + j] for size (H, W), and 0 outside of the image."""
+def inside(top, step, rows, height):
+    """[first, last) of the rows top, top + step, … that lie in an image of this height."""
+    first = min(rows, max(0, ceil_div(-top, step)))
+    return first, max(first, min(rows, ceil_div(height - top, step)))
+
+
+@njit(cache=True)
+def fill(flat, places, x, source, channels, size, top, step, left, rows, pitch):
+    """flat[(i·pitch + j)·lanes + c] = x[source + c·H·W …][top + i·step, left + j] in size (H, W), 0 outside of the image."""
     each, (height, width) = lanes(x), size
-    upper = min(rows, max(0, -top))
-    lower = max(upper, min(rows, height - top))
+    upper, lower = inside(top, step, rows, height)
     first = min(pitch, max(0, -left))
     last = max(first, min(pitch, width - left))
-    start = source + top * width
+    by_rows = width >= each or step > 1
     for i in range(rows):
         begin, end = (first, last) if upper <= i < lower else (pitch, pitch)
         zero_run(flat, i * pitch * each, begin * each)
         zero_run(flat, (i * pitch + end) * each, (pitch - end) * each)
-        if width >= each and begin < end:
+        if by_rows and begin < end:
+            start = source + (top + i * step - i) * width
             spread_run(flat, places, -left * each, x, start, height * width, channels, i * width + left + begin,
                        i * width + left + end)
-    if width < each:
-        spread_run(flat, places, -left * each, x, start, height * width, channels, upper * width, lower * width)
+    if not by_rows:
+        spread_run(flat, places, -left * each, x, source + top * width, height * width, channels, upper * width, lower * width)
 
 
 @njit(cache=True)
-def collect(y, start, channels, bias, channel, size, top, left, rows, cols, flat, places):
-    """y[start + c·H·W …][top + i, left + j] = bias[channel + c] + band[i, j, c] for i < rows, j < cols, in size (H, W)."""
+def collect(y, source, channels, bias, channel, size, top, step, left, rows, cols, flat, places):
+    """y[source + c·H·W …][top + i·step, left + j] = bias[channel + c] + band[i, j, c], i < rows, j < cols, in size (H, W)."""
     each, (height, width) = lanes(y), size
-    upper, lower, last = max(0, -top), min(rows, height - top), min(cols, width - left)
-    start += top * width
-    if width >= each:
+    upper, lower = inside(top, step, rows, height)
+    last = min(cols, width - left)
+    if width >= each or step > 1:
         for i in range(upper, lower):
+            start = source + (top + i * step - i) * width
             gather_run(y, start, height * width, channels, bias, channel, flat, places, -left * each, i * width + left,
                        i * width + left + last)
     else:
-        gather_run(y, start, height * width, channels, bias, channel, flat, places, -left * each, upper * width,
+        gather_run(y, source + top * width, height * width, channels, bias, channel, flat, places, -left * each, upper * width,
                    lower * width)

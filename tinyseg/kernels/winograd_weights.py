@@ -52,15 +52,15 @@ def transform_band(v, at, step, flat, corners, down, right, m, is_input):
 def transform_block(v, at, step, row, x, shape, places, pitch, block, padding, dilation, m, is_input):
     """V or Y of all channels of x for a block of tiles; `row`: from one block of channels to the next."""
     width, (_, channels, height, wide), (dh, dw) = lanes(v), shape, dilation
-    images, (first, last), (begin, end) = block
-    rows = (last - first) * m * dh + (2 * dh if is_input else 0)
+    phases, (first, last), (begin, end) = block
+    rows = (last - first) * m + (2 if is_input else 0)
     flat = np.empty((rows * pitch + 1) * width, v.dtype)
-    corners = corners_of(last - first, end - begin, pitch, dilation, m, width)
+    corners = corners_of(last - first, end - begin, pitch, dw, m, width)
     for c in range(ceil_div(channels, width)):
-        for n in range(images[0], images[1]):
-            fill(flat, places, x, (n * channels + c * width) * height * wide, min(width, channels - c * width), (height, wide),
-                 first * m * dh - padding[0], begin * m * dw - padding[1], rows, pitch)
-            transform_band(v, at + c * row + (n - images[0]) * corners.size * width, step, flat, corners, dh * pitch * width,
+        for n in range(phases[0], phases[1]):
+            fill(flat, places, x, (n // dh * channels + c * width) * height * wide, min(width, channels - c * width),
+                 (height, wide), n % dh + first * m * dh - padding[0], dh, begin * m * dw - padding[1], rows, pitch)
+            transform_band(v, at + c * row + (n - phases[0]) * corners.size * width, step, flat, corners, pitch * width,
                            dw * width, m, is_input)
 
 
@@ -135,16 +135,16 @@ def weigh(dw, x, dy, padding, dilation, m):
     """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i + u·δ - p, j + v·δ - p], by F(3 x 3, m x m)."""
     (batch, channels), outputs, width, places = x.shape[:2], dy.shape[1], lanes_of(x), (m + 2)**2
     x_blocks, y_blocks = -(-channels // width), -(-outputs // width)
-    chunk = max(128, CHUNK // (places * width * (x_blocks + y_blocks)), 8 * dilation[0] * dilation[1])
+    chunk = max(128, CHUNK // (places * width * (x_blocks + y_blocks)), 2 * dilation[1])
     cuts = tuple(plan(batch, dy.shape[2:], dilation, m, chunk // 4))
-    blocks = [block_of.py_func(b, cuts) for b in range(-(-batch // cuts[3]) * cuts[4] * cuts[5])]
-    sizes = [math.prod(last - first for first, last in block) * dilation[0] * dilation[1] for block in blocks]
+    blocks = [block_of.py_func(b, cuts) for b in range(-(-cuts[0] // cuts[3]) * cuts[4] * cuts[5])]
+    sizes = [math.prod(last - first for first, last in block) * dilation[1] for block in blocks]
     starts = np.cumsum([0, *sizes])
     row = (chunk + 1) * width                             # an odd number of vectors: not all in the same cache sets
     steps = ((x_blocks * (chunk + 1) | 1) * width, (y_blocks * (chunk + 1) | 1) * width,
              (x_blocks * -(-outputs // ROWS) * ROWS | 1) * width)
     v, y, s = (buffers.empty((places * step,), x.dtype) for step in steps)
-    from_x = places_of(cuts[7] + 2 * dilation[0], x.shape[3], cuts[8] + 2 * dilation[1], -padding[1], width)
+    from_x = places_of(cuts[7] + 2, x.shape[3], cuts[8] + 2 * dilation[1], -padding[1], width)
     from_y = places_of(cuts[7], dy.shape[3], cuts[8], 0, width)
 
     def stage(which, tasks, first, last):
