@@ -29,6 +29,7 @@ from .tasks import each_task
 
 ROWS = 8 if REGISTERS == 32 else 4
 PAIRS = 2 * ROWS
+RUN = 128         # of what is summed: so many vectors, and the pixels with them, stay in the first-level cache
 TASKS = 8         # of the weight gradient; fixed, since the order of sums depends on it: the same bits at any number of threads
 
 
@@ -36,21 +37,25 @@ TASKS = 8         # of the weight gradient; fixed, since the order of sums depen
 def multiply(total, at, flat, rows, cols, panel, start, wide, seen):
     """total[at + (i, o)] = Σ_t flat[rows[i] + cols[t]] · panel[start + (t, o)] for `wide` vectors of o.  `seen`: += it.
 
-    The number of rows is a multiple of ROWS.
+    The number of rows is a multiple of ROWS.  A run of t, which stays in the first-level cache, meets all rows.
     """
     step = wide * lanes(flat)
-    for i in range(0, rows.size, ROWS):
-        to = at + i * step
-        if wide == 2:
-            pairs = zero_tile(flat, PAIRS)
-            for t in range(cols.size):
-                pairs = add_picked(pairs, ROWS, flat, rows, i, cols[t], panel, start + t * step)
-            store_tile(add_tile(pairs, total, to) if seen else pairs, total, to)
-        else:
-            tile = zero_tile(flat, ROWS)
-            for t in range(cols.size):
-                tile = add_picked(tile, ROWS, flat, rows, i, cols[t], panel, start + t * step)
-            store_tile(add_tile(tile, total, to) if seen else tile, total, to)
+    if cols.size == 0:
+        total[at:at + rows.size * step] = 0
+    for first in range(0, cols.size, RUN):
+        adds, last = seen or first > 0, min(cols.size, first + RUN)
+        for i in range(0, rows.size, ROWS):
+            to = at + i * step
+            if wide == 2:
+                pairs = zero_tile(flat, PAIRS)
+                for t in range(first, last):
+                    pairs = add_picked(pairs, ROWS, flat, rows, i, cols[t], panel, start + t * step)
+                store_tile(add_tile(pairs, total, to) if adds else pairs, total, to)
+            else:
+                tile = zero_tile(flat, ROWS)
+                for t in range(first, last):
+                    tile = add_picked(tile, ROWS, flat, rows, i, cols[t], panel, start + t * step)
+                store_tile(add_tile(tile, total, to) if adds else tile, total, to)
 
 
 @njit(cache=True)
