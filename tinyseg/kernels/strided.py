@@ -7,8 +7,8 @@ pixel, wherever that is: nothing is sorted, and rows may be as short as they lik
     total[i, o]  =  Σ_k flat[positions[i] + offsets[k]] · packed[k, o]               y[o, i]   =  bias[o] + total[i, o]
     total[k, o]  =  Σ_i flat[offsets[k] + positions[i]] · dy[i, o]                   dw[o, k]  =  total[k, o]
 
-The two sums are one, with positions and taps exchanged.  `flat` is the image itself where no tap is beside it, else a copy with
-its zeros around it.  A tile holds ROWS positions (or taps) times two vectors of outputs (a *panel*), or one if no more are left.
+The two sums are one, with positions and taps exchanged.  `flat` is the image itself where no tap is beside it, else a copy
+with its zeros around it.  A tile holds ROWS positions (or taps) times a *panel*: two vectors of outputs, or one if that is all.
 
 The input gradient at stride s (the forward pass of transposed convolution) is s·s convolutions of dy at stride 1, one for each
 phase of the image, as in `conv_direct.py`.  A row of the image is picked from the totals of its phases in turn.
@@ -29,8 +29,8 @@ from .tasks import each_task
 
 ROWS = 8 if REGISTERS == 32 else 4
 PAIRS = 2 * ROWS
-RUN = 128         # of what is summed: so many vectors, and the pixels with them, stay in the first-level cache
-TASKS = 8         # of the weight gradient; fixed, since the order of sums depends on it: the same bits at any number of threads
+RUN = 128         # of what is summed: so much of a panel, and the pixels it meets, stay in the first-level cache
+TASKS = 8         # of the weight gradient: fixed, since the order of sums depends on it
 
 
 @njit(cache=True)
@@ -107,14 +107,12 @@ def pack(task, packed, weight, taps, firsts, outputs, channels, out_step, in_ste
 
 @njit(cache=True)
 def pick_places(places, first, last, width, up, row0, out_w, step, phase):
-    """places[(h, w)] = where position (h // s, w // s) of phase (h mod s, w mod s) is, for rows first ≤ h < last of an image."""
-    k = 0
+    """places[(h, w)] = where position (h // s, w // s) of phase (h mod s, w mod s) is, for rows first ≤ h < last."""
     for h in range(first, last):
-        begin = h % up[0] * up[1] * phase + (h // up[0] - row0) * out_w * step
-        for j in range(out_w):
-            for q in range(min(up[1], width - j * up[1])):
-                places[k] = begin + q * phase + j * step
-                k += 1
+        row = h % up[0] * up[1] * phase + (h // up[0] - row0) * out_w * step
+        for q in range(up[1]):
+            for j in range(ceil_div(width - q, up[1])):
+                places[(h - first) * width + j * up[1] + q] = row + q * phase + j * step
 
 
 @njit(cache=True)
@@ -130,7 +128,7 @@ def correlate_band(task, y, y_shape, x, x_shape, packed, bias, taps, firsts, ker
     positions = positions_of(start, many, tall, out_w, image, pitch, geometry)
     total = np.empty(phases * positions.size * 2 * width, y.dtype)
     first, last = rows[0] * up[0], min(height, rows[1] * up[0])
-    places, count = np.empty((last - first) * wide, np.int64), (last - first) * wide
+    places = np.empty((last - first) * wide, np.int64)
     for v in range(part * panels // parts * 2, min(vectors, (part + 1) * panels // parts * 2), 2):
         step = min(2, vectors - v) * width
         for p in range(phases):
@@ -142,8 +140,8 @@ def correlate_band(task, y, y_shape, x, x_shape, packed, bias, taps, firsts, ker
         for m in range(many):
             for o in range(v * width, min(outputs, v * width + step), width):
                 at = (((n + m) * outputs + o) * height + first) * wide
-                for k in range(0, count, width):
-                    k = min(k, count - width)
+                for k in range(0, places.size, width):
+                    k = min(k, places.size - width)
                     gather_columns(y, at + k, height * wide, min(width, outputs - o), bias, o, total, places, k,
                                    m * tall * out_w * step + o - v * width)
 
@@ -158,14 +156,15 @@ def correlate(y, x, weight, bias, taps, firsts, kernel, geometry, channels, out_
     packed = np.empty(len(taps) * channels * vectors * width, weight.dtype)
     each_task(pack, phases * panels, (packed, weight, taps, firsts, outputs, channels, out_step, in_step))
     each = channels * geometry[0] * geometry[1] + phases * min(vectors, 2) * width
-    many, bands = bands_of(len(x), *grid, min(max(CACHED // each, 96), 1024))
+    many, bands = bands_of(len(x), *grid, min(max(2 * CACHED // each, 256), 2048))
     share = -(-len(x) // threads)
     if many > share and share * grid[0] * grid[1] >= 64:
         many = share
     cuts = -(-len(x) // many) * bands
     parts = 1 if cuts % threads == 0 else min(panels, -(-2 * threads // max(cuts, 1)))
-    each_task(correlate_band, cuts * parts, (y.ravel(), y.shape, x.ravel(), x.shape, packed, bias, taps, firsts, kernel, geometry,
-                                             up, grid, (many, bands), parts, sees_beside(x.shape, grid, kernel, geometry)))
+    each_task(correlate_band, cuts * parts,
+              (y.ravel(), y.shape, x.ravel(), x.shape, packed, bias, taps, firsts, kernel, geometry, up, grid, (many, bands),
+               parts, sees_beside(x.shape, grid, kernel, geometry)))
 
 
 def sees_beside(shape, grid, kernel, geometry):
@@ -199,7 +198,8 @@ def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geome
             at = v * width * positions.size
             for m in range(images[1] - n):
                 source = ((n + m) * outputs + v * width) * area + rows[0] * out_w
-                pack_transposed(upstream[at + m * count * step:], step, dy, source, area, min(step, outputs - v * width), count)
+                pack_transposed(upstream[at + m * count * step:], step, dy, source, area, min(step, outputs - v * width),
+                                count)
             multiply(total, task * size + v * width * room, flat, offsets, positions, upstream, at, step // width,
                      cut > s * all_cuts // sums)
 
@@ -242,12 +242,14 @@ def conv2d_weight_grad(dw, x, dy, geometry):
     """As `conv.conv2d_weight_grad`, without groups."""
     outputs, channels, *kernel = dw.shape
     taps, width, grid = kernel_taps(*kernel)[0], lanes_of(x), dy.shape[2:]
-    vectors = -(-outputs // width)
-    cuts = bands_of(len(x), *grid, min(max(CACHED // (channels * geometry[0] * geometry[1] + outputs), 128), 512))
-    sums = max(1, min(TASKS, (1 << 19) // dw.size, -(-len(x) // cuts[0]) * cuts[1]))
+    vectors, each = -(-outputs // width), channels * geometry[0] * geometry[1] + outputs
+    cuts = bands_of(len(x), *grid, min(max(2 * CACHED // each, 256), 1024, max(len(x) * grid[0] * grid[1] // 4, 128)))
+    all_cuts = -(-len(x) // cuts[0]) * cuts[1]
+    sums = max(1, min(TASKS, (1 << 19) // dw.size, all_cuts))
     pieces = -(-channels // -(-channels // min(channels, -(-TASKS // sums))))
     size = -(-(-(-channels // pieces)) * len(taps) // ROWS) * ROWS * vectors * width
-    total = np.zeros(sums * pieces * size, dw.dtype)
-    each_task(weigh_bands, sums * pieces, (total, size, x.ravel(), x.shape, dy.ravel(), dy.shape, taps, tuple(kernel), geometry,
-                                           pieces, sums, cuts, sees_beside(x.shape, grid, kernel, geometry)))
+    total = (np.empty if all_cuts else np.zeros)(sums * pieces * size, dw.dtype)
+    each_task(weigh_bands, sums * pieces,
+              (total, size, x.ravel(), x.shape, dy.ravel(), dy.shape, taps, tuple(kernel), geometry, pieces, sums, cuts,
+               sees_beside(x.shape, grid, kernel, geometry)))
     each_task(collect, pieces * -(-vectors // 2), (dw.ravel(), total, size, outputs, channels, len(taps), pieces, sums))
