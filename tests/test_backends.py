@@ -30,7 +30,7 @@ def test_dense_3x3_convolutions_are_winograds_where_that_is_less_work():
         deep(), deep("conv2d_input_grad"), deep("conv2d_weight_grad"), deep("conv2d_weight_grad", channels=256),
         deep(channels=512), deep(itemsize=8), deep(geometry=(1, 33, 0, 33, 1, 33)),
         deep(geometry=(2, 2, 1, 1, 1, 1), output=(1, 64, 16, 16)),
-    ]] == ["winograd4"] * 3 + ["winograd2"] * 2 + ["direct", "taps", "direct"]
+    ]] == ["winograd4"] * 3 + ["winograd2"] * 2 + ["direct", "taps", "strided"]
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
@@ -48,13 +48,25 @@ def test_taps_that_share_no_pixel_are_a_product():
         return backends.conv2d.algorithm(work(task=task, geometry=(stride, stride, padding, padding, 1, 1), **shapes)).name
 
     assert chosen(1, 1) == chosen(1, 2) == chosen(2, 2) == chosen(2, 2, task="conv2d_input_grad") == "product"
-    assert chosen(2, 2, size=33, out=16) == "direct"                            # the last row is under no tap, and not reached
-    assert chosen(2, 2, size=31, out=16) == chosen(1, 1, out=33) == "direct"    # padding at the bottom alone
-    assert chosen(3, 2, padding=1) == chosen(1, 1, padding=1, out=34) == "direct"
+    assert chosen(2, 2, size=33, out=16) == "strided"                           # the last row is under no tap, and not reached
+    assert chosen(2, 2, size=31, out=16) == "strided" and chosen(1, 1, out=33) == "direct"       # padding at the bottom alone
+    assert chosen(3, 2, padding=1) == "strided" and chosen(1, 1, padding=1, out=34) == "direct"
     assert chosen(1, 1, size=1) == "im2col"
     assert chosen(1, 1, channels=4, task="conv2d_weight_grad") == "product"
     assert chosen(1, 1, channels=4, size=31, task="conv2d_weight_grad") == "direct"     # no vectors of channels, nor of pixels
-    assert chosen(2, 2, channels=1, task="conv2d_weight_grad") == "direct"
+    assert chosen(2, 2, channels=1, task="conv2d_weight_grad") == "strided"
+
+
+@pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
+def test_at_a_stride_vectors_run_over_what_is_computed_if_that_fills_them():
+    def chosen(channels=64, task="conv2d", size=16, **changes):
+        shapes = dict(image=(1, channels, 2 * size, 2 * size), weight=(64, channels, 3, 3), output=(1, 64, size, size))
+        return backends.conv2d.algorithm(work(**dict(task=task, geometry=(2, 2, 1, 1, 1, 1), **shapes) | changes)).name
+
+    assert chosen() == chosen(2) == chosen(2, "conv2d_weight_grad") == chosen(task="conv2d_input_grad") == "strided"
+    assert chosen(2, "conv2d_input_grad") == chosen(weight=(64, 32, 3, 3)) == chosen(geometry=(1, 1, 1, 1, 1, 1),
+                                                                                     itemsize=8) == "direct"
+    assert chosen(size=2, geometry=(2, 2, 0, 0, 1, 1), output=(1, 64, 1, 1)) == "im2col"
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .kernels import conv, conv_depthwise, conv_direct, product, product_few, product_weights, simd, taps, winograd
+from .kernels import (conv, conv_depthwise, conv_direct, product, product_few, product_weights, simd, strided, taps,
+                      winograd)
 
 
 class Work(NamedTuple):
@@ -71,6 +72,15 @@ def is_product(work: Work) -> bool:
             and all(k <= s and (out - 1) * s + k <= size <= out * s for k, s, size, out in zip(kernel, stride, image, output))
             and (work.task != "conv2d_weight_grad" or product_weights.fills_panels(outputs, depth, lanes(work))
                  or whole and outputs >= product_few.ROWS and channels >= product_few.COLS))
+
+
+def skips_pixels(work: Work) -> bool:
+    """Every input channel with every output channel, a stride, and vectors of what is computed that are mostly full."""
+    outputs, channels, *_ = work.weight
+    result, rows = (work.image, channels) if work.task == "conv2d_input_grad" else (work.output, outputs)
+    room = -(-rows // lanes(work)) * lanes(work)
+    return (simd.COMPILED and channels == work.image[1] and work.geometry[:2] != (1, 1) and 8 * rows >= 5 * room
+            and math.prod(result[2:]) >= lanes(work))
 
 
 def is_dense_3x3(work: Work) -> bool:
@@ -133,6 +143,8 @@ CONV2D = (
               "no pixel is under two taps: a matrix product of the image as it lies in memory, or with its pixels sorted"),
     Algorithm("taps", taps, sees_zeros, "a fifth or more of what taps see is around the image, 8 channels or more",
               "a 1x1 convolution for each tap, only where it sees the image: the zeros around it are not multiplied"),
+    Algorithm("strided", strided, skips_pixels, "stride 2 or more, no groups, outputs fill vectors",
+              "vectors of outputs, which read pixels one by one: nothing is sorted, and rows may be short"),
     Algorithm("direct", conv_direct, lambda work: simd.COMPILED and fills_a_vector(work),
               "images that fill a vector", "register tiles: no columns in memory, any stride, dilation and groups"),
     Algorithm("im2col", conv, lambda work: True,

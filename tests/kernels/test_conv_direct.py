@@ -47,6 +47,20 @@ def draw_product(rng, dtype):
     return calls_of(rng, dtype, shapes, (*stride, 0, 0, 1, 1))
 
 
+def draw_strided(rng, dtype):
+    """The same without groups, at strides up to 4: outputs that fill no vector and several, taps in and beside the image."""
+    def pair(low, high):
+        return tuple(int(v) for v in rng.integers(low, high + 1, 2))
+
+    kernel, stride, padding, dilation = pair(1, 6), pair(1, 4), pair(0, 3) if rng.random() < 0.7 else (0, 0), pair(1, 2)
+    channels, outputs = (int(rng.choice([1, 3, 7, 12, 16, 21, 33, 40])) for _ in "co")
+    size = tuple(int(rng.integers(d * (k - 1) + 1, d * (k - 1) + 40)) for k, d in zip(kernel, dilation))
+    out = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, stride, padding, dilation))
+    batch = int(rng.integers(0, 5))
+    shapes = (batch, channels, *size), (outputs, channels, *kernel), (batch, outputs, *out)
+    return calls_of(rng, dtype, shapes, (*stride, *padding, *dilation))
+
+
 def calls_of(rng, dtype, shapes, geometry):
     x, w, dy = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
     b, c = rng.standard_normal(len(w)).astype(dtype), rng.standard_normal(x.shape[1]).astype(dtype)
@@ -55,7 +69,7 @@ def calls_of(rng, dtype, shapes, geometry):
     return {task: (*call, backends.Work(task, *shapes, geometry, x.itemsize)) for task, call in calls.items()}
 
 
-DRAWN = {"depthwise": draw, "direct": draw, "product": draw_product}
+DRAWN = {"depthwise": draw, "direct": draw, "product": draw_product, "strided": draw_strided}
 
 
 def between_guards(shape, dtype):
@@ -92,7 +106,8 @@ def test_the_same_bits_with_one_and_two_threads(name, groups, channels, outputs,
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("Numba has one thread here")
     rng = np.random.default_rng(0)
-    kernels, stride, padding = next(a.kernels for a in FAST if a.name == name), 1 + (kernel == 2), int(kernel == 3)
+    kernels, padding = next(a.kernels for a in FAST if a.name == name), int(kernel == 3)
+    stride = 2 if kernel == 2 or name == "strided" else 1
     x = rng.standard_normal((3, groups * channels, 50, 48))
     w = rng.standard_normal((groups * outputs, channels, kernel, kernel))
     dy = rng.standard_normal((3, groups * outputs, 50 // stride, 48 // stride))

@@ -66,7 +66,8 @@ def demo(options: argparse.Namespace) -> int:
 def warmup(options: argparse.Namespace) -> int:
     """Run every op on its own samples, forward and backward, and every optimizer, in both precisions.
 
-    And convolutions with more channels than samples have: `backends` has other algorithms for them.
+    And convolutions with more channels than samples have: `backends` has other algorithms for them (Winograd's, taps, products,
+    strided).
     """
     import numpy as np
     from tqdm import tqdm
@@ -85,10 +86,10 @@ def warmup(options: argparse.Namespace) -> int:
                 context = Context(tuple(real))
                 out = op.forward(context, *arrays, **sample.settings)
                 op.backward(context, np.ones_like(out[0] if isinstance(out, tuple) else out))
-    for kernel, padding, dilation in (3, 1, 1), (3, 8, 8), (1, 0, 1):                   # Winograd's, taps, products
+    for kernel, stride, padding, dilation in (3, 1, 1, 1), (3, 1, 8, 8), (1, 1, 0, 1), (3, 2, 1, 1):
         for dtype in (np.float32, np.float64):
             x, w = (Tensor(np.ones((32, 64, size, size), dtype), requires_grad=True) for size in (8, kernel))
-            conv2d(x, w, padding=padding, dilation=dilation).sum().backward()
+            conv2d(x, w, stride=stride, padding=padding, dilation=dilation).sum().backward()
     for optimizer in OPTIMIZERS.values():
         for dtype in (np.float32, np.float64):
             x = Tensor(np.ones(2, dtype), requires_grad=True)

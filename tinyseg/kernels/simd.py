@@ -213,6 +213,21 @@ def add_inner(typing, tile, rows, a, at, step, x, start, pitch):
     return tile(tile, rows, a, at, step, x, start, pitch), generate
 
 
+@intrinsic(prefer_literal=True)
+def add_picked(typing, tile, rows, a, starts, first, offset, x, at):
+    """tile[r, n] += a[starts[first + r] + offset] · x[at + n·lanes …]"""
+    def generate(context, builder, signature, values):
+        emit = Emitter(context, builder, signature, values, tile.dtype)
+        total, cols = emit.tile(0), tile.count // rows.literal_value
+        vectors = [emit.load(6, values[7], n * tile.dtype.lanes) for n in range(cols)]
+        for r in range(rows.literal_value):
+            value = emit.broadcast(emit.item(2, emit.item(3, values[4], r), values[5]))
+            for n in range(cols):
+                total[r * cols + n] = emit.multiply_add(value, vectors[n], total[r * cols + n])
+        return emit.result(total)
+    return tile(tile, rows, a, starts, first, offset, x, at), generate
+
+
 @intrinsic
 def add_tile(typing, tile, array, at):
     """tile[k] + array[at + k·lanes …]"""

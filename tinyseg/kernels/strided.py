@@ -1,0 +1,255 @@
+"""Convolutions at a stride, and their gradients: vectors run over outputs, and pixels are read one by one.
+
+`conv_direct.py` has vectors of positions.  At stride s these are every s-th pixel of a row, so the image must be sorted first,
+and on small maps few vectors are full.  Here a vector holds the same position of `lanes` outputs, and is multiplied with one
+pixel, wherever that is: nothing is sorted, and rows may be as short as they like.  With i a position, k = (channel, tap),
+
+    total[i, o]  =  Σ_k flat[positions[i] + offsets[k]] · packed[k, o]               y[o, i]   =  bias[o] + total[i, o]
+    total[k, o]  =  Σ_i flat[offsets[k] + positions[i]] · dy[i, o]                   dw[o, k]  =  total[k, o]
+
+The two sums are one, with positions and taps exchanged.  `flat` is the image itself where no tap is beside it, else a copy
+with its zeros around it.  A tile holds ROWS positions (or taps) times a *panel*: two vectors of outputs, or one if that is all.
+
+The input gradient at stride s (the forward pass of transposed convolution) is s·s convolutions of dy at stride 1, one for each
+phase of the image, as in `conv_direct.py`.  A row of the image is picked from the totals of its phases in turn.
+
+Sums run over k in order, or over parts of the positions that are fixed: the same bits at any number of threads.
+"""
+from __future__ import annotations
+
+import numpy as np
+from numba import get_num_threads, njit
+
+from .bands import CACHED, bands_of, ceil_div, extent, fill, offsets_of
+from .conv_direct import kernel_taps, phase_taps
+from .product_columns import pack_transposed
+from .simd import REGISTERS, add_picked, add_tile, lanes, lanes_of, store_tile, zero_tile
+from .simd_squares import gather_columns
+from .tasks import each_task
+
+ROWS = 8 if REGISTERS == 32 else 4
+PAIRS = 2 * ROWS
+RUN = 128         # of what is summed: so much of a panel, and the pixels it meets, stay in the first-level cache
+TASKS = 8         # of the weight gradient: fixed, since the order of sums depends on it
+
+
+@njit(cache=True)
+def multiply(total, at, flat, rows, cols, panel, start, wide, seen):
+    """total[at + (i, o)] = Σ_t flat[rows[i] + cols[t]] · panel[start + (t, o)] for `wide` vectors of o.  `seen`: += it.
+
+    The number of rows is a multiple of ROWS.  A run of t, which stays in the first-level cache, meets all rows.
+    """
+    step = wide * lanes(flat)
+    if cols.size == 0:
+        total[at:at + rows.size * step] = 0
+    for first in range(0, cols.size, RUN):
+        adds, last = seen or first > 0, min(cols.size, first + RUN)
+        for i in range(0, rows.size, ROWS):
+            to = at + i * step
+            if wide == 2:
+                pairs = zero_tile(flat, PAIRS)
+                for t in range(first, last):
+                    pairs = add_picked(pairs, ROWS, flat, rows, i, cols[t], panel, start + t * step)
+                store_tile(add_tile(pairs, total, to) if adds else pairs, total, to)
+            else:
+                tile = zero_tile(flat, ROWS)
+                for t in range(first, last):
+                    tile = add_picked(tile, ROWS, flat, rows, i, cols[t], panel, start + t * step)
+                store_tile(add_tile(tile, total, to) if adds else tile, total, to)
+
+
+@njit(cache=True)
+def band_of(x, shape, images, channels, rows, out_w, kernel, geometry, copies):
+    """(flat, where it begins, how far apart its rows, channels, images are): what is under the taps for some output rows."""
+    stride_h, stride_w = geometry[:2]
+    if not copies:
+        area = shape[2] * shape[3]
+        return x, (images[0] * shape[1] + channels[0]) * area + rows[0] * stride_h * shape[3], shape[3], area, shape[1] * area
+    dense, wide = (1, 1, *geometry[2:]), (out_w - 1) * stride_w + 1
+    seen = (rows[0] * stride_h, (rows[1] - 1) * stride_h + 1)
+    many = images[1] - images[0]
+    pitch, plane, _ = extent(seen[1] - seen[0], wide, kernel, dense, True)
+    flat = np.empty((channels[1] - channels[0]) * many * plane, x.dtype)
+    fill(flat, x, shape, images, channels, seen, wide, kernel, dense, True)
+    return flat, 0, pitch, many * plane, plane
+
+
+@njit(cache=True)
+def positions_of(start, images, rows, out_w, image, pitch, stride):
+    """start + n·image + i·s·pitch + j·s for n < images, i < rows, j < out_w; the last is repeated to whole tiles."""
+    positions = np.empty(ceil_div(images * rows * out_w, ROWS) * ROWS, np.int64)
+    k = 0
+    for n in range(images):
+        for i in range(rows):
+            for j in range(out_w):
+                positions[k] = start + n * image + i * stride[0] * pitch + j * stride[1]
+                k += 1
+    positions[k:] = positions[k - 1]
+    return positions
+
+
+@njit(cache=True)
+def pack(task, packed, weight, taps, firsts, outputs, channels, out_step, in_step):
+    """packed[at + (c, t, o)] = weight[o·out_step + c·in_step + taps[t]] for one panel of outputs o, the taps of one phase."""
+    width = lanes(packed)
+    vectors = ceil_div(outputs, width)
+    panels = ceil_div(vectors, 2)
+    p, n = task // panels, task % panels * 2
+    here, wide = taps[firsts[p]:firsts[p + 1]], min(2, vectors - n) * width
+    at = (firsts[p] * vectors + n * len(here)) * channels * width
+    for c in range(channels):
+        for t in range(len(here)):
+            source = n * width * out_step + c * in_step + here[t, 0]
+            for o in range(wide):
+                packed[at + o] = weight[source + o * out_step] if n * width + o < outputs else 0
+            at += wide
+
+
+@njit(cache=True)
+def pick_places(places, first, last, width, up, row0, out_w, step, phase):
+    """places[(h, w)] = where position (h // s, w // s) of phase (h mod s, w mod s) is, for rows first ≤ h < last."""
+    for h in range(first, last):
+        row = h % up[0] * up[1] * phase + (h // up[0] - row0) * out_w * step
+        for q in range(up[1]):
+            for j in range(ceil_div(width - q, up[1])):
+                places[(h - first) * width + j * up[1] + q] = row + q * phase + j * step
+
+
+@njit(cache=True)
+def correlate_band(task, y, y_shape, x, x_shape, packed, bias, taps, firsts, kernel, geometry, up, grid, cuts, parts, copies):
+    """A task owns some panels of outputs for a band of rows of one image, or for some whole images."""
+    width, phases, (out_h, out_w), (outputs, height, wide) = lanes(y), up[0] * up[1], grid, y_shape[1:]
+    vectors, channels, (cut, part) = ceil_div(outputs, width), x_shape[1], (task // parts, task % parts)
+    panels = ceil_div(vectors, 2)
+    n, band = cut // cuts[1] * cuts[0], cut % cuts[1]
+    images, rows = (n, min(x_shape[0], n + cuts[0])), (band * out_h // cuts[1], (band + 1) * out_h // cuts[1])
+    many, tall = images[1] - images[0], rows[1] - rows[0]
+    flat, start, pitch, plane, image = band_of(x, x_shape, images, (0, channels), rows, out_w, kernel, geometry, copies)
+    positions = positions_of(start, many, tall, out_w, image, pitch, geometry)
+    total = np.empty(phases * positions.size * 2 * width, y.dtype)
+    first, last = rows[0] * up[0], min(height, rows[1] * up[0])
+    places = np.empty((last - first) * wide, np.int64)
+    for v in range(part * panels // parts * 2, min(vectors, (part + 1) * panels // parts * 2), 2):
+        step = min(2, vectors - v) * width
+        for p in range(phases):
+            here = taps[firsts[p]:firsts[p + 1]]
+            offsets = offsets_of(channels, here, kernel, pitch, plane, (1, 1, *geometry[2:]), True)[:channels * len(here)]
+            multiply(total, p * positions.size * step, flat, positions, offsets, packed,
+                     (firsts[p] * vectors + v * len(here)) * channels * width, step // width, False)
+        pick_places(places, first, last, wide, up, rows[0], out_w, step, positions.size * step)
+        for m in range(many):
+            for o in range(v * width, min(outputs, v * width + step), width):
+                at = (((n + m) * outputs + o) * height + first) * wide
+                for k in range(0, places.size, width):
+                    k = min(k, places.size - width)
+                    gather_columns(y, at + k, height * wide, min(width, outputs - o), bias, o, total, places, k,
+                                   m * tall * out_w * step + o - v * width)
+
+
+def correlate(y, x, weight, bias, taps, firsts, kernel, geometry, channels, out_step, in_step, up):
+    """As `conv_direct.correlate`, without groups, for images of at least `lanes` pixels."""
+    outputs, phases, threads = y.shape[1], up[0] * up[1], get_num_threads()
+    grid = -(-y.shape[2] // up[0]), -(-y.shape[3] // up[1])
+    width = lanes_of(y)
+    vectors = -(-outputs // width)
+    panels = -(-vectors // 2)
+    packed = np.empty(len(taps) * channels * vectors * width, weight.dtype)
+    each_task(pack, phases * panels, (packed, weight, taps, firsts, outputs, channels, out_step, in_step))
+    each = channels * geometry[0] * geometry[1] + phases * min(vectors, 2) * width
+    many, bands = bands_of(len(x), *grid, min(max(2 * CACHED // each, 256), 2048))
+    share = -(-len(x) // threads)
+    if many > share and share * grid[0] * grid[1] >= 64:
+        many = share
+    cuts = -(-len(x) // many) * bands
+    parts = 1 if cuts % threads == 0 else min(panels, -(-2 * threads // max(cuts, 1)))
+    each_task(correlate_band, cuts * parts,
+              (y.ravel(), y.shape, x.ravel(), x.shape, packed, bias, taps, firsts, kernel, geometry, up, grid, (many, bands),
+               parts, sees_beside(x.shape, grid, kernel, geometry)))
+
+
+def sees_beside(shape, grid, kernel, geometry):
+    """Is a tap beside the image at some position of the grid?"""
+    return geometry[2:4] != (0, 0) or any((out - 1) * s + d * (k - 1) >= size for size, out, k, s, d in
+                                          zip(shape[2:], grid, kernel, geometry[:2], geometry[4:]))
+
+
+# The weight gradient --------------------------------------------------------------------------------------------------
+
+@njit(cache=True)
+def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geometry, pieces, sums, cuts, copies):
+    """A task owns some channels, and goes through a part of the bands for them."""
+    width, (outputs, out_h, out_w), channels, (many, bands) = lanes(x), dy_shape[1:], x_shape[1], cuts
+    all_cuts, vectors, area = ceil_div(x_shape[0], many) * bands, ceil_div(outputs, width), out_h * out_w
+    s, piece = task // pieces, task % pieces
+    owned = (piece * channels // pieces, (piece + 1) * channels // pieces)
+    columns = (owned[1] - owned[0]) * len(taps)
+    upstream = np.empty(many * ceil_div(out_h, bands) * out_w * vectors * width, x.dtype)
+    offsets, room = np.zeros(ceil_div(columns, ROWS) * ROWS, np.int64), ceil_div(columns, ROWS) * ROWS
+    for cut in range(s * all_cuts // sums, (s + 1) * all_cuts // sums):
+        n, band = cut // bands * many, cut % bands
+        images, rows = (n, min(x_shape[0], n + many)), (band * out_h // bands, (band + 1) * out_h // bands)
+        flat, start, pitch, plane, image = band_of(x, x_shape, images, owned, rows, out_w, kernel, geometry, copies)
+        count = (rows[1] - rows[0]) * out_w
+        positions = positions_of(start, images[1] - n, rows[1] - rows[0], out_w, image, pitch, geometry)
+        positions = positions[:(images[1] - n) * count]
+        offsets[:columns] = offsets_of(owned[1] - owned[0], taps, kernel, pitch, plane, (1, 1, *geometry[2:]), True)[:columns]
+        for v in range(0, vectors, 2):
+            step = min(2, vectors - v) * width
+            at = v * width * positions.size
+            for m in range(images[1] - n):
+                source = ((n + m) * outputs + v * width) * area + rows[0] * out_w
+                pack_transposed(upstream[at + m * count * step:], step, dy, source, area, min(step, outputs - v * width),
+                                count)
+            multiply(total, task * size + v * width * room, flat, offsets, positions, upstream, at, step // width,
+                     cut > s * all_cuts // sums)
+
+
+@njit(cache=True)
+def collect(task, dw, total, size, outputs, channels, columns, pieces, sums):
+    """dw[o, k] for the channels of one piece and one panel, added up from the parts of the sums."""
+    width, piece = lanes(dw), task % pieces
+    v, vectors = task // pieces * 2, ceil_div(outputs, width)
+    step = min(2, vectors - v) * width
+    first, last = piece * channels // pieces * columns, (piece + 1) * channels // pieces * columns
+    room = ceil_div(last - first, ROWS) * ROWS
+    for k in range(last - first):
+        at = piece * size + v * width * room + k * step
+        for o in range(min(step, outputs - v * width)):
+            value = total[at + o]
+            for s in range(1, sums):
+                value += total[at + o + s * pieces * size]
+            dw[(v * width + o) * channels * columns + first + k] = value
+
+
+def conv2d(y, x, weight, bias, geometry):
+    """As `conv.conv2d`, without groups."""
+    channels, *kernel = weight.shape[1:]
+    area = kernel[0] * kernel[1]
+    correlate(y, x, weight.ravel(), bias, *kernel_taps(*kernel), tuple(kernel), geometry, channels, channels * area, area,
+              (1, 1))
+
+
+def conv2d_input_grad(dx, dy, weight, bias, geometry):
+    """As `conv.conv2d_input_grad`, without groups."""
+    channels, *kernel = weight.shape[1:]
+    taps, firsts, reach, (top, left) = phase_taps(tuple(kernel), geometry[:2], geometry[2:4], geometry[4:])
+    area = kernel[0] * kernel[1]
+    correlate(dx, dy, weight.ravel(), bias, taps, firsts, reach, (1, 1, top, left, 1, 1), len(weight), area, channels * area,
+              geometry[:2])
+
+
+def conv2d_weight_grad(dw, x, dy, geometry):
+    """As `conv.conv2d_weight_grad`, without groups."""
+    outputs, channels, *kernel = dw.shape
+    taps, width, grid = kernel_taps(*kernel)[0], lanes_of(x), dy.shape[2:]
+    vectors, each = -(-outputs // width), channels * geometry[0] * geometry[1] + outputs
+    cuts = bands_of(len(x), *grid, min(max(2 * CACHED // each, 256), 1024, max(len(x) * grid[0] * grid[1] // 4, 128)))
+    all_cuts = -(-len(x) // cuts[0]) * cuts[1]
+    sums = max(1, min(TASKS, (1 << 19) // dw.size, all_cuts))
+    pieces = -(-channels // -(-channels // min(channels, -(-TASKS // sums))))
+    size = -(-(-(-channels // pieces)) * len(taps) // ROWS) * ROWS * vectors * width
+    total = (np.empty if all_cuts else np.zeros)(sums * pieces * size, dw.dtype)
+    each_task(weigh_bands, sums * pieces,
+              (total, size, x.ravel(), x.shape, dy.ravel(), dy.shape, taps, tuple(kernel), geometry, pieces, sums, cuts,
+               sees_beside(x.shape, grid, kernel, geometry)))
+    each_task(collect, pieces * -(-vectors // 2), (dw.ravel(), total, size, outputs, channels, len(taps), pieces, sums))
