@@ -4,9 +4,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from .inner import inner
 from .tasks import each_task
 
 ROW = 256       # positions a task takes: their logits of all classes stay in the first-level cache
@@ -45,21 +46,21 @@ def compiled_exponential(x):
     return implementation
 
 
-@njit(cache=True)
+@inner
 def raise_to(largest, x):
     """largest[q] = max(largest[q], x[q]);  NaN stays NaN."""
     for q in range(x.size):
         largest[q] = x[q] if not x[q] <= largest[q] else largest[q]
 
 
-@njit(cache=True)
+@inner
 def add_exponentials(total, x, largest):
     """total[q] += exp(x[q] - largest[q])"""
     for q in range(x.size):
         total[q] += exponential(x[q] - largest[q])
 
 
-@njit(cache=True)
+@inner
 def class_gradient(dx, x, log_sum, hard, soft, all_weights, weight):
     """dx[q] = p (hard[q] + soft[q] Σ_j w_j) - soft[q] w_k,  p = exp(x[q] - log_sum[q]);  0 where hard and soft are 0."""
     zero = dx.dtype.type(0)
@@ -69,7 +70,7 @@ def class_gradient(dx, x, log_sum, hard, soft, all_weights, weight):
         dx[q] = zero if a == zero and b == zero else value
 
 
-@njit(cache=True)
+@inner
 def loss_of_row(task, loss, log_sum, x, target, weight, ignore_index, smoothing):
     classes, size = x.shape[1:]
     rows = (size + ROW - 1) // ROW
@@ -100,7 +101,7 @@ def cross_entropy(loss, log_sum, x, target, weight, ignore_index, smoothing):
     each_task(loss_of_row, len(x) * -(-x.shape[2] // ROW), (loss, log_sum, x, target, weight, ignore_index, smoothing))
 
 
-@njit(cache=True)
+@inner
 def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, ignore_index, smoothing):
     classes, size = x.shape[1:]
     rows = (size + ROW - 1) // ROW

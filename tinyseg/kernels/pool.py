@@ -4,10 +4,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from .inner import inner
 from .tasks import each_task
 
 
-@njit(cache=True)
+@inner
 def halve_row(y, indices, upper, lower, start):
     """The largest of each 2x2 pixels of two rows, the first of equal ones; `start` is where `upper` stands in its plane."""
     width = upper.size
@@ -19,7 +20,7 @@ def halve_row(y, indices, upper, lower, start):
         y[j], indices[j] = best, start + where
 
 
-@njit(cache=True)
+@inner
 def max_pool_plane(n, y, indices, x, kernel, geometry):
     sh, sw, ph, pw, dh, dw = geometry
     height, width = x.shape[1:]
@@ -51,7 +52,7 @@ def max_pool2d(y, indices, x, kernel, geometry):
     each_task(max_pool_plane, len(x), (y, indices, x, kernel, geometry))
 
 
-@njit(cache=True)
+@inner
 def scatter_plane(n, dx, dy, indices):
     dx[n] = 0
     for q in range(dy.shape[1]):

@@ -22,9 +22,10 @@ Sums run over k in order, however the work is divided: the same bits at any numb
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
 from .bands import bands_of, ceil_div, places_of
+from .inner import inner
 from .product_columns import alternates, gather, halves_of, pack_rows, pack_transposed, part_of, spread
 from .product_weights import weigh
 from .simd import REGISTERS, add_products, lanes, store_rows, zero_tile
@@ -36,7 +37,7 @@ TILE = ROWS * COLS
 CACHED = 1 << 16           # values of each of the arrays that a task works on: together they stay in the second-level cache
 
 
-@njit(cache=True)
+@inner
 def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start, step, positions, vectors, depth, zipped):
     """out[at + r·pitch + places[v] …] = bias[first + r] + Σ_k packed[k·row + r] · flat[start + k·step + positions[v] …]
 
@@ -53,7 +54,7 @@ def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start
                 store_rows(tile, ROWS, out, at + r * pitch, pitch, places, v, bias, first + r, count)
 
 
-@njit(cache=True)
+@inner
 def compute(worker, y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, transposes, spreads, cuts, parts, tasks,
             workers):
     """This worker's share of the tasks, each a part of the rows for some positions: rows of images, as `bands_of` cuts them."""

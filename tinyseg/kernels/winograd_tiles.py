@@ -24,8 +24,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from .inner import inner
 from .simd import lanes
 from .simd_squares import gather_columns, spread_columns, transpose, two_sided
 
@@ -72,7 +72,7 @@ transform_upstream2, transform_upstream4 = two_sided(*transpose(*OUTPUT2)), two_
 collect_kernel2, collect_kernel4 = two_sided(*transpose(*KERNEL2)), two_sided(*transpose(*KERNEL4))
 
 
-@njit(cache=True)
+@inner
 def ceil_div(a, b):
     return (a + b - 1) // b
 
@@ -105,7 +105,7 @@ def plan(batch, size, dilation, m, tiles):
     return Plan(batch, tall, wide, images, bands, parts, images * high * broad * phases, high * rows, broad * cols)
 
 
-@njit(cache=True)
+@inner
 def block_of(number, cuts):
     """((first, last) image, (first, last) row of tiles, (first, last) column of tiles) of a block; cuts: a Plan."""
     batch, tall, wide, images, bands, parts = cuts[:6]
@@ -114,7 +114,7 @@ def block_of(number, cuts):
             (part * wide // parts, (part + 1) * wide // parts))
 
 
-@njit(cache=True)
+@inner
 def corners_of(tall, wide, pitch, dilation, m, each):
     """Where in a band (rows, pitch, each) the tiles begin: dilated ones begin at every pixel of δ x δ, and skip the others."""
     dh, dw = dilation
@@ -138,13 +138,13 @@ def places_of(rows, width, pitch, left, each):
     return np.where(kept, i * pitch + j, rows * pitch + left).ravel() * each
 
 
-@njit(cache=True)
+@inner
 def zero_run(to, at, count):
     for k in range(count):
         to[at + k] = 0
 
 
-@njit(cache=True)
+@inner
 def first_step(array, at, count):
     """How far the second vector of a long run lies behind the first: from there on each is one line of the cache.
 
@@ -156,7 +156,7 @@ def first_step(array, at, count):
     return skew if skew > 0 and count >= 16 * width else width
 
 
-@njit(cache=True)
+@inner
 def spread_run(flat, places, at, x, source, plane, channels, first, last):
     """flat[at + places[k] + c] = x[source + c·plane + k] for first ≤ k < last."""
     width = lanes(x)
@@ -172,7 +172,7 @@ def spread_run(flat, places, at, x, source, plane, channels, first, last):
             k, step = k + step, width
 
 
-@njit(cache=True)
+@inner
 def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first, last):
     """y[start + c·plane + k] = bias[channel + c] + flat[at + places[k] + c] for first ≤ k < last."""
     width = lanes(y)
@@ -188,7 +188,7 @@ def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first
             k, step = k + step, width
 
 
-@njit(cache=True)
+@inner
 def fill(flat, places, x, source, channels, size, top, left, rows, pitch):
     """flat[(i·pitch + j)·lanes + c] = x[source + c·H·W …][top + i, left + j] for size (H, W), and 0 outside of the image."""
     each, (height, width) = lanes(x), size
@@ -208,7 +208,7 @@ def fill(flat, places, x, source, channels, size, top, left, rows, pitch):
         spread_run(flat, places, -left * each, x, start, height * width, channels, upper * width, lower * width)
 
 
-@njit(cache=True)
+@inner
 def collect(y, start, channels, bias, channel, size, top, left, rows, cols, flat, places):
     """y[start + c·H·W …][top + i, left + j] = bias[channel + c] + band[i, j, c] for i < rows, j < cols, in size (H, W)."""
     each, (height, width) = lanes(y), size
