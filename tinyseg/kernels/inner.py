@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from numba.core import config
+from numba.core import config, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher
@@ -56,6 +56,10 @@ class InnerCompiler(Compiler):
 class Inner(CPUDispatcher):
     def __call__(self, *arguments):
         return self.py_func(*arguments)
+
+    def get_call_template(self, arguments, names):
+        """A number that stands in the call is a number: nothing is compiled anew for its value."""
+        return super().get_call_template(tuple(map(types.unliteral, arguments)), names)
 
 
 def inner(function: Callable | None = None, **options: Any) -> Any:

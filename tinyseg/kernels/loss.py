@@ -102,7 +102,7 @@ def cross_entropy(loss, log_sum, x, target, weight, ignore_index, smoothing):
 
 
 @inner
-def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, ignore_index, smoothing):
+def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, all_weights, ignore_index, smoothing):
     classes, size = x.shape[1:]
     rows = (size + ROW - 1) // ROW
     n, start = task // rows, task % rows * ROW
@@ -113,7 +113,6 @@ def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, ignore_index, s
         if y != ignore_index:
             hard[q - start] = dloss[n, q] * (1 - smoothing) * weight[y]
             soft[q - start] = dloss[n, q] * smoothing / classes
-    all_weights = weight.sum()
     for k in range(classes):
         class_gradient(dx[n, k, start:end], x[n, k, start:end], log_sum[n, start:end], hard, soft, all_weights, weight[k])
     for q in range(start, end):
@@ -124,4 +123,4 @@ def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, ignore_index, s
 def cross_entropy_grad(dx, dloss, log_sum, x, target, weight, ignore_index, smoothing):
     """dx[n, k, q] = dloss[n, q] · ((1 - ε) w_y (p_k - [k = y]) + ε/K (p_k Σ_j w_j - w_k)),   0 where y is ignore_index."""
     each_task(gradient_of_row, len(x) * -(-x.shape[2] // ROW),
-              (dx, dloss, log_sum, x, target, weight, ignore_index, smoothing))
+              (dx, dloss, log_sum, x, target, weight, weight.sum(), ignore_index, smoothing))
