@@ -2,8 +2,8 @@
 
 What Numba compiles is complete: optimized, in machine code, with two more functions around it that translate between ways of
 calling, and kept on disk.  What calls it takes the result in, and all of it goes through the optimizer again: a helper four
-calls deep did so four times, and that was half of the time of a first run.  An `inner` function is translated and no more.
-The kernel at the top takes in what it calls, and what that calls, and the whole is optimized once.
+calls deep did so four times, and that was half of the time of a first run.  An `inner` function is translated and tidied up,
+and no more.  The kernel at the top takes in what it calls, and what that calls, and the whole is optimized once.
 
     @inner
     def add_row(total, tap, x):
@@ -25,9 +25,6 @@ from numba.core.registry import CPUDispatcher
 
 class InnerLibrary(JITCodeLibrary):
     """Code that nobody runs as it is: it waits for those who take it in."""
-
-    def _optimize_functions(self, module):
-        module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self):
         pass
