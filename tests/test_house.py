@@ -52,6 +52,11 @@ def test_files_are_short_and_unpickle_nothing(path):
     assert not re.search(r"^\s*(import|from) (pickle|dill|joblib|shelve)\b|allow_pickle=True", text, re.M)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tinyseg" / "kernels").glob("*.py")), ids=lambda path: path.name)
+def test_what_only_kernels_call_is_compiled_with_them(path):
+    assert not re.search(r"^@njit(?!.*nogil=True)", path.read_text(encoding="utf-8"), re.M), "expected @inner"
+
+
 def test_import_is_light():
     code = ("import sys, tinyseg; heavy = {'matplotlib', 'PIL', 'torch', 'tqdm', 'scipy'} & set(sys.modules); "
             "sys.exit(f'import tinyseg loads {heavy}' if heavy else 0)")

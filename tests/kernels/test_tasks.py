@@ -10,10 +10,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = """
 import sys
 import numpy as np
-from numba import njit
+from tinyseg.kernels.inner import inner
 from tinyseg.kernels.tasks import each_task
 
-@njit
+@inner
 def number(task, a):
     a[task] = task
 
@@ -25,7 +25,9 @@ assert a.tolist() == [0, 1, 2, 3]
 
 @pytest.mark.slow
 def test_a_process_whose_first_loop_comes_from_the_cache(tmp_path):
-    settings = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    for dtype in ("float32", "float64", "float64"):            # the second finds the loop there, the third all but the body
-        done = subprocess.run([sys.executable, "-c", PROGRAM, dtype], cwd=ROOT, env=settings, capture_output=True, text=True)
+    settings = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    for dtype in ("float32", "float64", "float64"):            # the second finds the loop there, the third everything
+        done = subprocess.run([sys.executable, program, dtype], cwd=ROOT, env=settings, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]

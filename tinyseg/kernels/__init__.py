@@ -1,7 +1,7 @@
 """Numba kernels on plain arrays: no Tensor, no graph.
 
 Rules of this floor: every output cell has one owner, so that the result has the same bits at any number of threads; a kernel
-and the jitted helpers that it calls stand in one file; the docstring is the index formula; kernels let go of Python's lock
+and the `inner` functions that it calls stand in one file; the docstring is the index formula; kernels let go of Python's lock
 (nogil), so that images are decoded while they run.  `kernel.py_func` is the plain Python body, to step through with a debugger.
 """
 from __future__ import annotations

@@ -14,19 +14,19 @@ In both, a row's last vector ends where the row ends, and may repeat positions o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .inner import inner
 from .simd import COLS, copy_run
 
 CACHED = 1 << 17      # values that a task works on: they stay in the second-level cache
 
 
-@njit(cache=True)
+@inner
 def ceil_div(a, b):
     return (a + b - 1) // b
 
 
-@njit(cache=True)
+@inner
 def keeps_rows(out_w, width, stride_h, stride_w, kernel):
     """May `flat` be the padded image?  At stride 1, where the vectors of a row compute at most a sixth in vain.
 
@@ -38,13 +38,13 @@ def keeps_rows(out_w, width, stride_h, stride_w, kernel):
     return kernel > stride_h * stride_w and out_w >= width and 2 * computed <= 3 * out_w
 
 
-@njit(cache=True)
+@inner
 def reach(kernel, stride, padding, dilation):
     """How many rows (or columns) of a phase lie between what the first and the last tap see."""
     return (dilation * (kernel - 1) - padding) // stride - -padding // stride
 
 
-@njit(cache=True)
+@inner
 def extent(rows, out_w, kernel, geometry, by_rows):
     """(values in a row of flat, in a plane, planes for each channel): of an image or a phase of it, or a column."""
     if not by_rows:
@@ -53,7 +53,7 @@ def extent(rows, out_w, kernel, geometry, by_rows):
     return pitch, (rows + reach(kernel[0], geometry[0], geometry[2], geometry[4])) * pitch, geometry[0] * geometry[1]
 
 
-@njit(cache=True)
+@inner
 def bands_of(batch, out_h, out_w, size):
     """(images, bands): a task takes so many images, or one image's rows in so many bands, for about `size` positions."""
     if 2 * out_h * out_w <= size:
@@ -61,7 +61,7 @@ def bands_of(batch, out_h, out_w, size):
     return 1, min(out_h, ceil_div(out_h * out_w, size))
 
 
-@njit(cache=True)
+@inner
 def places_of(images, rows, out_w, pitch, plane, image, width, by_rows):
     """(positions in flat, places in the output), a number for each vector; both repeat the last one up to a whole tile."""
     lines, length = (rows, out_w) if by_rows else (1, rows * out_w)
@@ -80,7 +80,7 @@ def places_of(images, rows, out_w, pitch, plane, image, width, by_rows):
     return positions, places, count
 
 
-@njit(cache=True)
+@inner
 def offsets_of(channels, taps, kernel, pitch, row, geometry, by_rows):
     """Where in flat the values under tap k = (channel, tap) begin; the planes of all images take `row` values.
 
@@ -104,20 +104,20 @@ def offsets_of(channels, taps, kernel, pitch, row, geometry, by_rows):
 
 # Filling flat ---------------------------------------------------------------------------------------------------------
 
-@njit(cache=True)
+@inner
 def zero_run(to, at, count):
     for k in range(count):
         to[at + k] = 0
 
 
-@njit(cache=True)
+@inner
 def covered(left, count, width, step):
     """[first, last) of the `count` positions whose taps, at left, left + step, …, lie inside a row of `width` pixels."""
     first = min(count, max(0, (step - 1 - left) // step))
     return first, max(first, min(count, (width - 1 - left) // step + 1))
 
 
-@njit(cache=True)
+@inner
 def fill_image(flat, at, x, source, height, width, rows, top, left, pitch, stride_h, stride_w):
     """Value (i, j) = x[source …][i·s + top, j·s + left] for `rows` rows of `pitch` values; 0 outside of the image."""
     first, last = covered(left, pitch, width, stride_w)
@@ -132,7 +132,7 @@ def fill_image(flat, at, x, source, height, width, rows, top, left, pitch, strid
         at += pitch
 
 
-@njit(cache=True)
+@inner
 def fill_column(flat, at, x, source, width, upper, lower, first, last, out_w, top, left, stride_h, stride_w):
     """Value (i, j) = x[source …][i·s + top, j·s + left] for upper ≤ i < lower; inside the image where first ≤ j < last."""
     if stride_h == stride_w == 1 and out_w == width:              # all rows at once, then what came from the next becomes 0
@@ -150,7 +150,7 @@ def fill_column(flat, at, x, source, width, upper, lower, first, last, out_w, to
             flat[at + i * out_w + j] = 0
 
 
-@njit(cache=True)
+@inner
 def copy_steps(to, at, source, start, step, count):
     """to[at + j] = source[start + j·step]"""
     if step == 1:
@@ -165,7 +165,7 @@ def copy_steps(to, at, source, start, step, count):
             to[j] = source[j * step]
 
 
-@njit(cache=True)
+@inner
 def fill(flat, x, shape, images, channels, rows, out_w, kernel, geometry, by_rows):
     """What is under the taps: of channels (first, last) of images (first, last) of x (N, C, H, W), for rows (first, last)."""
     stride_h, stride_w, top, left, dilation_h, dilation_w = geometry

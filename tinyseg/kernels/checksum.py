@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .inner import inner
 from .tasks import each_task
 
 PART = 1 << 13                            # words that a task takes
@@ -12,7 +12,7 @@ FACTOR1, FACTOR2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 SHIFT1, SHIFT2, SHIFT3 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
-@njit(cache=True)
+@inner
 def add_part(part, sums, words):
     total = np.uint64(0)
     for k in range(part * PART, min(words.size, (part + 1) * PART)):

@@ -21,40 +21,41 @@ import numpy as np
 from numba import njit, prange
 
 from . import dense
+from .inner import inner
 
 CACHED_VALUES = 1 << 17       # values of a band: half of a megabyte in float32
 CACHED_ROW = 1 << 10          # positions of a band: eight rows of them in the first-level cache
 FLAGS = {"contract"}          # a·b + c in one rounding; nothing that NaN or infinity would notice
 
 
-@njit(cache=True)
+@inner
 def fours(n):
     """n rounded up to a multiple of four."""
     return (n + 3) // 4 * 4
 
 
-@njit(cache=True)
+@inner
 def band_rows(channels, kernel, out_h, out_w, geometry):
     """How many output rows a band has: at stride 1 a position takes a value of each channel, else one under every tap."""
     values = channels if geometry[0] == geometry[1] == 1 else channels * kernel
     return max(1, min(out_h, CACHED_ROW // out_w, CACHED_VALUES // (values * out_w)))
 
 
-@njit(cache=True)
+@inner
 def copy(to, source):
     """to[k] = source[k] for all of `to`; written so that it becomes vector instructions."""
     for k in range(to.size):
         to[k] = source[k]
 
 
-@njit(cache=True)
+@inner
 def covered(left, count, width, step):
     """[first, last) of the `count` positions whose taps, at left, left + step, …, lie inside a row of `width` pixels."""
     first = min(count, max(0, (step - 1 - left) // step))
     return first, max(first, min(count, (width - 1 - left) // step + 1))
 
 
-@njit(cache=True)
+@inner
 def fill_columns(columns, x, start, out_w, kernel_h, kernel_w, geometry):
     """columns[(c, u, v), (i, j)] = x[c, (start + i)·s + u·d - p, j·s + v·d - p] for a band of whole output rows.
 
@@ -79,7 +80,7 @@ def fill_columns(columns, x, start, out_w, kernel_h, kernel_w, geometry):
                     row[last:] = 0
 
 
-@njit(cache=True)
+@inner
 def padded_band(x, start, rows, out_w, kernel_h, kernel_w, geometry):
     """The band at stride 1: a copy of the image rows under it with zeros around them, and where in it each tap reads.
 
@@ -107,7 +108,7 @@ def padded_band(x, start, rows, out_w, kernel_h, kernel_w, geometry):
     return flat, offsets, pitch, length
 
 
-@njit(cache=True)
+@inner
 def band_of(x, start, rows, out_w, kernel_h, kernel_w, geometry):
     """(flat, offsets, pitch, length): tap k of output position (start + i, j) reads flat[offsets[k] + i·pitch + j]."""
     if geometry[0] == geometry[1] == 1:
@@ -118,7 +119,7 @@ def band_of(x, start, rows, out_w, kernel_h, kernel_w, geometry):
     return columns.reshape(columns.size), np.arange(len(columns)) * length, out_w, length
 
 
-@njit(cache=True)
+@inner
 def add_columns(columns, dx, start, out_w, kernel_h, kernel_w, geometry):
     """col2im: dx[c, (start + i)·s + u·d - p, j·s + v·d - p] += columns[(c, u, v), (i, j)]: `fill_columns`, transposed."""
     sh, sw, ph, pw, dh, dw = geometry
@@ -136,7 +137,7 @@ def add_columns(columns, dx, start, out_w, kernel_h, kernel_w, geometry):
                         dx[c, h, left + j * sw] += by_tap[c, u, v, i, j]
 
 
-@njit(cache=True, fastmath=FLAGS)
+@inner(fastmath=FLAGS)
 def add_product(out, a, flat, offsets):
     """out[m, q] += Σ_k a[m, k] flat[offsets[k] + q] in blocks of 4 x 4 coefficients; k runs to a multiple of four."""
     rows, depth = a.shape
@@ -168,7 +169,7 @@ def add_product(out, a, flat, offsets):
                 y0[q] = y0[q] + a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
 
 
-@njit(cache=True, fastmath={"contract", "reassoc"})
+@inner(fastmath={"contract", "reassoc"})
 def add_inner_products(out, a, flat, offsets):
     """out[m, k] += Σ_q a[m, q] flat[offsets[k] + q] in blocks of 2 x 4; m runs to a multiple of two, k of four."""
     rows, length = a.shape
@@ -280,7 +281,7 @@ def conv2d_spread(dx, dy, weight, bias, geometry):
             add_columns(columns, dxs[image, c0:c1], start, out_w, kernel_h, kernel_w, geometry)
 
 
-@njit(cache=True)
+@inner
 def owned_channels(channels, images):
     """How many channels one task takes: at most 4, and fewer where that leaves less than 4 tasks."""
     return max(1, min(4, channels * images // 4))
@@ -293,8 +294,7 @@ def conv2d_weight_grad(dw, x, dy, geometry):
     x (N, G·C, H, W), dy (N, G·O, HO, WO), dw (G·O, C, KH, KW).  A task owns a few input channels, and sums over all images.
     """
     batch, height, width = x.shape[0], x.shape[2], x.shape[3]
-    channels, kernel_h, kernel_w = dw.shape[1:]
-    out_h, out_w = dy.shape[2:]
+    (channels, kernel_h, kernel_w), (out_h, out_w) = dw.shape[1:], dy.shape[2:]
     groups = x.shape[1] // channels
     outputs = dw.shape[0] // groups
     kernel = kernel_h * kernel_w

@@ -24,6 +24,7 @@ from numba import njit, prange
 
 from .depthwise_halves import bands_of_halves, convolve_halves, halves, spread_halves, weigh_halves
 from .depthwise_rows import convolve_rows, plan_of_rows, suits, weigh_rows
+from .inner import inner
 from .simd import add_lane_products, add_tile, lanes, store_rows, store_tile, zero_tile
 from .winograd_tiles import ceil_div, gather_run, spread_run, zero_run
 
@@ -33,7 +34,7 @@ BAND = 1 << 10        # positions of a band: 64 KiB in vectors of 64 bytes
 TINY = (1, 1), (1, 1)      # sizes to plan for where the plan is for another of the forms
 
 
-@njit(cache=True)
+@inner
 def axis_of(out, size, kernel, stride, pad, dilation, back):
     """(phases S, step R, results of a phase, first pixel that a tap of result 0 reads, pixels from there to the last)."""
     if back:
@@ -42,7 +43,7 @@ def axis_of(out, size, kernel, stride, pad, dilation, back):
     return 1, stride, out, -pad, dilation * (kernel - 1) + 1
 
 
-@njit(cache=True)
+@inner
 def shift_of(phase, tap, stride, pad, dilation, back):
     """row(u, a) or col(v, b) of the formula, and whether there is one."""
     if back:
@@ -50,7 +51,7 @@ def shift_of(phase, tap, stride, pad, dilation, back):
     return tap * dilation - pad, True
 
 
-@njit(cache=True)
+@inner
 def layout_of(out, size, kernel, geometry, back):
     """(rows of a phase in a band, bands, rows of y, pixel row and column where flat begins, step of bands, rows, pitch)."""
     vertical = axis_of(out[0], size[0], kernel[0], geometry[0], geometry[2], geometry[4], back)
@@ -64,7 +65,7 @@ def layout_of(out, size, kernel, geometry, back):
     return count, bands, count * vertical[0], vertical[3], left, step, step - vertical[1] + vertical[4], pitch
 
 
-@njit(cache=True)
+@inner
 def tables_of(out, kernel, geometry, back, layout, width):
     """starts, places; offsets and numbers of the taps; where each phase begins in the former and in the latter."""
     count, _, _, top, left, _, _, pitch = layout
@@ -97,14 +98,14 @@ def tables_of(out, kernel, geometry, back, layout, width):
     return starts, places, offsets, taps, begin
 
 
-@njit(cache=True)
+@inner
 def aligned_zeros(size, like):
     """An array whose vectors are whole lines of the cache."""
     array, width = np.zeros(size + lanes(like), like.dtype), lanes(like)
     return array[-(array.ctypes.data // array.itemsize) % width:]
 
 
-@njit(cache=True)
+@inner
 def inner_places(rows, size, left, pitch, width):
     """Where flat keeps the pixels of rows of the image, one after the other."""
     places = np.empty(rows * size, np.int64)
@@ -113,7 +114,7 @@ def inner_places(rows, size, left, pitch, width):
     return places
 
 
-@njit(cache=True)
+@inner
 def plan_of(out, size, kernel, geometry, back, width):
     """(layout, tables, places of an image's pixels in flat, places of results in a band of them)."""
     layout = layout_of(out, size, kernel, geometry, back)
@@ -121,7 +122,7 @@ def plan_of(out, size, kernel, geometry, back, width):
             inner_places(layout[6], size[1], layout[4], layout[7], width), inner_places(layout[2], out[1], 0, out[1], width))
 
 
-@njit(cache=True)
+@inner
 def fill(flat, inner, x, source, channels, size, top, rows, pitch):
     """The band of `rows` rows from pixel row `top` on; columns beside the image are 0 already."""
     width, (height, across) = lanes(x), size
@@ -133,7 +134,7 @@ def fill(flat, inner, x, source, channels, size, top, rows, pitch):
                (lower - upper) * across)
 
 
-@njit(cache=True)
+@inner
 def convolve_jobs(y, x, shape, out, weight, bias, jobs, layout, tables, inner, linear):
     """Jobs (first, last), each a band of a block of channels of an image: y (N, C, *out), x of that shape, both flat."""
     (batch, channels, height, across), width = shape, lanes(y)
@@ -161,7 +162,7 @@ def convolve_jobs(y, x, shape, out, weight, bias, jobs, layout, tables, inner, l
                    min(rows, out[0] - band * rows) * out[1])
 
 
-@njit(cache=True)
+@inner
 def weigh_jobs(total, x, shape, dy, out, c, jobs, layout, tables, inner, linear):
     """total[t, lane] = what jobs (first, last), each a band of an image, give to the gradient of channels from c on."""
     (_, channels, height, across), width = shape, lanes(x)
@@ -240,7 +241,7 @@ def weigh(dw, x, shape, dy, out, kernel, geometry):
         add_parts(dw, total, kernel[0] * kernel[1], width)
 
 
-@njit(cache=True)
+@inner
 def add_parts(dw, total, taps, width):
     """dw[c, t] = the sum of total[block of c, part, t, lane of c] over all parts."""
     for c in range(dw.size // taps):

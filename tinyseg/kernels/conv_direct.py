@@ -18,10 +18,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
 from .bands import CACHED, bands_of, ceil_div, extent, fill, keeps_rows, offsets_of, places_of
 from .conv_weights import weigh
+from .inner import inner
 from .simd import COLS, ROWS, TILE, add_products, add_tile, lanes, lanes_of, store_rows, store_tile, zero_tile
 from .tasks import each_task
 
@@ -29,7 +30,7 @@ CHANNEL_ROWS = 96                 # rows of flat under a tile that stay in the f
 COLUMNS = 128                     # the same, where flat is columns
 
 
-@njit(cache=True)
+@inner
 def pack(task, packed, weight, taps, firsts, groups, outputs, channels, out_step, in_step):
     """packed[at + (c·T + t)·ROWS + r] = weight[start + r·out_step + c·in_step + taps[t]], in the order of multiplication.
 
@@ -48,7 +49,7 @@ def pack(task, packed, weight, taps, firsts, groups, outputs, channels, out_step
             at += ROWS
 
 
-@njit(cache=True)
+@inner
 def multiply(out, at, pitch, places, bias, outputs, packed, w, w_block, flat, positions, offsets, depth, vectors, blocks,
              totals, more, seen):
     """out[at + o·pitch + places[v] …] = bias[o] + Σ_k weight[o, k] flat[offsets[k] + positions[v] …] for blocks of outputs.
@@ -72,7 +73,7 @@ def multiply(out, at, pitch, places, bias, outputs, packed, w, w_block, flat, po
                 store_rows(tile, ROWS, out, at + o * pitch, pitch, places, v, bias, o, min(ROWS, outputs - o))
 
 
-@njit(cache=True)
+@inner
 def spread(y, at, shape, product, channels, images, rows, out_w, up):
     """y[n, c, i·s + r, j·s + q] = product[(r, q), c, n, i, j] for rows (first, last) of i, where y has that row and column."""
     height, width = shape[2], shape[3]
@@ -94,7 +95,7 @@ def spread(y, at, shape, product, channels, images, rows, out_w, up):
                             y[to + k * up[1] + q] = product[of + q * phase + k]
 
 
-@njit(cache=True)
+@inner
 def correlate_band(task, y, y_shape, x, x_shape, packed, bias, taps, firsts, kernel, geometry, up, channels, grid, cuts, parts,
                    by_rows, depth):
     """A task owns some blocks of outputs of one group for a band of rows of one image, or for some whole images."""

@@ -10,9 +10,9 @@ vectors are the lanes added up.  dy is copied first, so that a tile reads it in 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .bands import CACHED, bands_of, ceil_div, extent, fill, keeps_rows, offsets_of, places_of, zero_run
+from .inner import inner
 from .simd import COLS, ROWS, TILE, add_lane_products, add_sums, copy_run, lanes, lanes_of, zero_tile
 from .tasks import each_task
 
@@ -20,7 +20,7 @@ RUN = 64          # vectors to sum before lanes are added up
 TASKS = 8         # fixed, since the order of sums depends on it: the same bits at any number of threads
 
 
-@njit(cache=True)
+@inner
 def pack_upstream(packed, dy, at, pitch, outputs, places, vectors):
     """packed[block, v, r, l] = dy[at + (block·ROWS + r)·pitch + places[v] + l]; 0 where the vector before v has it already."""
     width = lanes(dy)
@@ -37,7 +37,7 @@ def pack_upstream(packed, dy, at, pitch, outputs, places, vectors):
                 to += width
 
 
-@njit(cache=True)
+@inner
 def add_band(total, at, packed, flat, positions, offsets, vectors, blocks, tiles):
     """total[at + (block, k//COLS, r, k%COLS)] += Σ_v Σ_l packed[block, v, r, l] · flat[offsets[k] + positions[v] + l]"""
     width = lanes(flat)
@@ -53,7 +53,7 @@ def add_band(total, at, packed, flat, positions, offsets, vectors, blocks, tiles
                 add_sums(tile, total, at + (b * tiles + k // COLS) * room)
 
 
-@njit(cache=True)
+@inner
 def weigh_band(total, at, x, x_shape, dy, dy_shape, taps, kernel, geometry, group, outputs, channels, images, rows, by_rows,
                tiles):
     """Adds what rows (first, last) of images (first, last) give to dw for channels (first, last), as `add_band` orders it."""
@@ -73,7 +73,7 @@ def weigh_band(total, at, x, x_shape, dy, dy_shape, taps, kernel, geometry, grou
     add_band(total, at, packed, flat, positions, offsets, vectors, blocks, tiles)
 
 
-@njit(cache=True)
+@inner
 def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geometry, groups, pieces, sums, cuts, by_rows,
                 tiles):
     """A task owns some channels of one group, and goes through a part of the bands for them."""
@@ -88,7 +88,7 @@ def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geome
                    tiles)
 
 
-@njit(cache=True)
+@inner
 def collect(o, dw, total, size, outputs, channels, columns, pieces, sums, step, tiles, room):
     """dw[o, …], added up from the parts of the sums."""
     group, b, r = o // outputs, o % outputs // ROWS, o % outputs % ROWS

@@ -14,11 +14,12 @@ The input gradient makes a square of 2 x 2 pixels of four neighbours of dy, and 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from .bands import ceil_div, zero_run
 from .depthwise_rows import add_window, add_window_products, fill_rows
+from .inner import inner
 from .simd import Emitter, Vector, add_sums, lanes, store_rows, zero_tile
 from .simd_pairs import unzip
 
@@ -49,21 +50,21 @@ def store_square(typing, y, at, line, shift, w, x, start, pitch):
     return types.void(y, at, line, shift, w, x, start, pitch), generate
 
 
-@njit(cache=True)
+@inner
 def halves(large, small, kernel, geometry, width):
     """Is this the convolution of an image of size `large` to one of size `small` for this file?"""
     return (kernel == (3, 3) and geometry == (2, 2, 1, 1, 1, 1) and small[1] % width == 0
             and large == (2 * small[0], 2 * small[1]))
 
 
-@njit(cache=True)
+@inner
 def bands_of_halves(small):
     """(bands of an image, rows of the longest)"""
     bands = min(small[0], max(1, small[0] * small[1] // BAND))
     return bands, ceil_div(small[0], bands)
 
 
-@njit(cache=True)
+@inner
 def fill_halves(flat, x, source, size, top, rows):
     """Rows of x[source …], even pixels and then odd ones; row 0 of flat is row `top`, and the zeros between are there."""
     half, width = size[1] // 2, lanes(x)
@@ -77,7 +78,7 @@ def fill_halves(flat, x, source, size, top, rows):
             zero_run(flat, at, size[1] + 1)
 
 
-@njit(cache=True)
+@inner
 def convolve_halves(y, x, shape, out, weight, bias, jobs):
     """Jobs (first, last), each a band of a plane: y (N, C, *out), x of that shape, weight (C, 3, 3), all flat."""
     (_, channels, height, across), (bands, most), width = shape, bands_of_halves(out), lanes(y)
@@ -101,7 +102,7 @@ def convolve_halves(y, x, shape, out, weight, bias, jobs):
             i += ROWS if whole else 1
 
 
-@njit(cache=True)
+@inner
 def spread_halves(dx, dy, shape, out, weight, bias, jobs):
     """Jobs (first, last), each a band of a plane: dx (N, C, *out), dy of that shape, weight (C, 3, 3), all flat."""
     (_, channels, height, across), (bands, most), width = shape, bands_of_halves(shape[2:]), lanes(dx)
@@ -117,7 +118,7 @@ def spread_halves(dx, dy, shape, out, weight, bias, jobs):
                 store_square(dx, to + 2 * i * out[1] + 2 * j, out[1], bias[c:], weight[9 * c:], flat, i * pitch + j, pitch)
 
 
-@njit(cache=True)
+@inner
 def weigh_halves(grad, x, shape, dy, out, some):
     """grad (C, 3, 3) of channels (first, last); all arrays flat."""
     (batch, channels, height, across), (bands, most), width = shape, bands_of_halves(out), lanes(x)

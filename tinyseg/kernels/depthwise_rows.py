@@ -11,11 +11,11 @@ The input gradient is the convolution of dy with the flipped kernel.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .bands import ceil_div, zero_run
+from .inner import inner
 from .simd import INDEX, Emitter, add_sums, add_tile, lanes, store_rows, store_tile, zero_tile
 
 ROWS = 8              # of a tile
@@ -60,7 +60,7 @@ def add_window_products(typing, tile, rows, step, dy, at, line, x, start, pitch,
     return tile(tile, rows, step, dy, at, line, x, start, pitch, columns), generate
 
 
-@njit(cache=True)
+@inner
 def layout_of_rows(out, geometry, back):
     """(bands, rows of the longest, top, left, rows that the kernel adds, pitch); `back`: of the input gradient."""
     _, _, top, left, dilation_h, dilation_w = geometry
@@ -70,7 +70,7 @@ def layout_of_rows(out, geometry, back):
     return bands, ceil_div(out[0], bands), -top, -left, 2 * dilation_h, out[1] + 2 * dilation_w
 
 
-@njit(cache=True)
+@inner
 def suits(out, size, kernel, geometry, back, width):
     """Is this the convolution of an image of `size` to `out` for this file?  (Not with more padding than kernel.)"""
     _, _, _, left, _, pitch = layout_of_rows(out, geometry, back)
@@ -78,7 +78,7 @@ def suits(out, size, kernel, geometry, back, width):
             and left <= 0 and size[1] - left <= pitch)
 
 
-@njit(cache=True)
+@inner
 def plan_of_rows(out, size, geometry, back, width):
     """(layout, where flat keeps the vectors of the rows of an image, one after the other)."""
     layout, across = layout_of_rows(out, geometry, back), size[1]
@@ -89,7 +89,7 @@ def plan_of_rows(out, size, geometry, back, width):
     return layout, places
 
 
-@njit(cache=True)
+@inner
 def fill_rows(flat, places, x, source, size, top, rows, pitch):
     """flat[i, j] = x[source …][top + i, left + j] for `rows` rows; columns beside the image are 0 already."""
     width, (height, across) = lanes(x), size
@@ -102,7 +102,7 @@ def fill_rows(flat, places, x, source, size, top, rows, pitch):
         store_tile(add_tile(zero_tile(flat, 1), x, start + v * width), flat, places[v])
 
 
-@njit(cache=True)
+@inner
 def convolve_rows(y, x, shape, out, weight, bias, dilation, back, jobs, layout, places):
     """Jobs (first, last), each a band of a plane: y (N, C, *out), x of that shape, weight (C, 3, 3), all flat."""
     (_, channels, height, across), width, (dh, dw) = shape, lanes(y), dilation
@@ -131,7 +131,7 @@ def convolve_rows(y, x, shape, out, weight, bias, dilation, back, jobs, layout, 
                 i += ROWS * dh if whole else dh
 
 
-@njit(cache=True)
+@inner
 def weigh_rows(grad, x, shape, dy, out, some, dilation, layout, places):
     """grad (C, 3, 3) of channels (first, last); all arrays flat."""
     (batch, channels, height, across), width, (dh, dw) = shape, lanes(x), dilation

@@ -6,15 +6,15 @@ processor together.  The image is the other way round, (channel, point), and is 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .inner import inner
 from .tasks import each_task
 
 BLOCK = 128          # points or vertices of a task: their values fit the first-level cache
 POINTS = 512         # of a task that writes to the image: 2 KB to each channel
 
 
-@njit(cache=True)
+@inner
 def rows_of_block(task, rows, values, scale):
     for i in range(task * BLOCK, min((task + 1) * BLOCK, len(rows))):
         row = rows[i]
@@ -27,7 +27,7 @@ def rows_of(rows, values, scale):
     each_task(rows_of_block, -(-len(rows) // BLOCK), (rows, values, scale))
 
 
-@njit(cache=True)
+@inner
 def splat_of_remainder(task, grid, rows, vertices, weights, starts):
     grid[starts[task]:starts[task + 1]] = 0
     for i in range(len(rows)):
@@ -44,7 +44,7 @@ def splat(grid, rows, vertices, weights, starts):
     each_task(splat_of_remainder, len(vertices), (grid, rows, vertices, weights, starts))
 
 
-@njit(cache=True)
+@inner
 def blur_of_block(task, out, grid, below, above, share):
     own = 1 - 2 * share
     for v in range(task * BLOCK, min((task + 1) * BLOCK, below.size)):
@@ -61,14 +61,14 @@ def blur(out, grid, below, above, share):
     each_task(blur_of_block, -(-below.size // BLOCK), (out, grid, below, above, share))
 
 
-@njit(cache=True)
+@inner
 def column_to(out, scale, rows, c):
     """out[i] = scale[i] · rows[i, c]"""
     for i in range(out.size):
         out[i] = scale[i] * rows[i, c]
 
 
-@njit(cache=True)
+@inner
 def slice_of_points(task, values, grid, vertices, weights, scale):
     n, start, end = len(vertices), task * POINTS, min((task + 1) * POINTS, values.shape[1])
     rows = np.zeros((end - start, grid.shape[1]), grid.dtype)

@@ -22,21 +22,21 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from .inner import inner
 from .tasks import each_task
 
 BLOCK = 128          # points of a task
 
 
-@njit(cache=True)
+@inner
 def add_to(total, factor, x):
     """total[i] += factor · x[i]"""
     for i in range(total.size):
         total[i] += factor * x[i]
 
 
-@njit(cache=True)
+@inner
 def embed_block(task, elevated, features, matrix, shift):
     start, end = task * BLOCK, min((task + 1) * BLOCK, elevated.shape[1])
     for j in range(len(elevated)):
@@ -53,7 +53,7 @@ def embed(elevated, features, matrix, shift):
     each_task(embed_block, -(-elevated.shape[1] // BLOCK), (elevated, features, matrix, shift))
 
 
-@njit(cache=True)
+@inner
 def forms_of_block(task, forms, weights, matrix):
     start, end = task * BLOCK, min((task + 1) * BLOCK, forms.size)
     forms[start:end] = 0
@@ -71,7 +71,7 @@ def quadratic_forms(forms, weights, matrix):
     each_task(forms_of_block, -(-forms.size // BLOCK), (forms, weights, matrix))
 
 
-@njit(cache=True)
+@inner
 def put_in_order(y, step, k):
     """The larger of y[k, i] and y[k + 1, i] first, and its step with it.  No branch: the processor could not predict it."""
     for i in range(y.shape[1]):
@@ -81,7 +81,7 @@ def put_in_order(y, step, k):
         step[k, i], step[k + 1, i] = second if change else first, first if change else second
 
 
-@njit(cache=True)
+@inner
 def simplices_of_block(task, keys, weights, elevated, steps):
     n, start, end = len(elevated), task * BLOCK, min((task + 1) * BLOCK, elevated.shape[1])
     size = end - start
@@ -127,7 +127,7 @@ def simplices(keys, weights, elevated, steps):
     each_task(simplices_of_block, -(-elevated.shape[1] // BLOCK), (keys, weights, elevated, steps))
 
 
-@njit(cache=True)
+@inner
 def place(table, found, key):
     """Where in the hash table the number m of this key stands, found[m] = key; or where it belongs, a free place (-1).
 
@@ -140,7 +140,7 @@ def place(table, found, key):
     return at
 
 
-@njit(cache=True)
+@inner
 def distinct_of_remainder(task, found, numbers, counts, keys):
     table, count, own = np.full(1 << 12, -1, np.int32), 0, found[task]
     for i in range(keys.shape[1]):
@@ -166,7 +166,7 @@ def distinct(found, numbers, counts, keys):
     each_task(distinct_of_remainder, len(keys), (found, numbers, counts, keys))
 
 
-@njit(cache=True)
+@inner
 def ring_of_remainder(task, found, counts, keys, starts, steps, fewest):
     """2n + 1 lists are merged: the keys of this remainder, those of the one before it moved by each of the n steps, and those
     of the one after it moved back."""
@@ -206,7 +206,7 @@ def ring(found, counts, keys, starts, steps, fewest):
     each_task(ring_of_remainder, steps.size, (found, counts, keys, starts, steps, fewest))
 
 
-@njit(cache=True)
+@inner
 def vertices_of_remainder(task, vertices, numbers, found, counts, keys, starts):
     place = starts[task] + np.searchsorted(keys[starts[task]:starts[task + 1]], found[task, :counts[task]])
     for i in range(numbers.shape[1]):
@@ -218,7 +218,7 @@ def number_vertices(vertices, numbers, found, counts, keys, starts):
     each_task(vertices_of_remainder, len(numbers), (vertices, numbers, found, counts, keys, starts))
 
 
-@njit(cache=True)
+@inner
 def neighbours_of_remainder(task, below, above, keys, starts, steps):
     axis, k = task // steps.size, task % steps.size
     w, last = starts[(k + 1) % steps.size], starts[(k + 1) % steps.size + 1]

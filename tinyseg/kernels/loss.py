@@ -4,9 +4,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from .inner import inner
 from .tasks import each_task
 
 ROW = 256       # positions a task takes: their logits of all classes stay in the first-level cache
@@ -45,21 +46,21 @@ def compiled_exponential(x):
     return implementation
 
 
-@njit(cache=True)
+@inner
 def raise_to(largest, x):
     """largest[q] = max(largest[q], x[q]);  NaN stays NaN."""
     for q in range(x.size):
         largest[q] = x[q] if not x[q] <= largest[q] else largest[q]
 
 
-@njit(cache=True)
+@inner
 def add_exponentials(total, x, largest):
     """total[q] += exp(x[q] - largest[q])"""
     for q in range(x.size):
         total[q] += exponential(x[q] - largest[q])
 
 
-@njit(cache=True)
+@inner
 def class_gradient(dx, x, log_sum, hard, soft, all_weights, weight):
     """dx[q] = p (hard[q] + soft[q] Σ_j w_j) - soft[q] w_k,  p = exp(x[q] - log_sum[q]);  0 where hard and soft are 0."""
     zero = dx.dtype.type(0)
@@ -69,7 +70,7 @@ def class_gradient(dx, x, log_sum, hard, soft, all_weights, weight):
         dx[q] = zero if a == zero and b == zero else value
 
 
-@njit(cache=True)
+@inner
 def loss_of_row(task, loss, log_sum, x, target, weight, ignore_index, smoothing):
     classes, size = x.shape[1:]
     rows = (size + ROW - 1) // ROW
@@ -100,8 +101,8 @@ def cross_entropy(loss, log_sum, x, target, weight, ignore_index, smoothing):
     each_task(loss_of_row, len(x) * -(-x.shape[2] // ROW), (loss, log_sum, x, target, weight, ignore_index, smoothing))
 
 
-@njit(cache=True)
-def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, ignore_index, smoothing):
+@inner
+def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, all_weights, ignore_index, smoothing):
     classes, size = x.shape[1:]
     rows = (size + ROW - 1) // ROW
     n, start = task // rows, task % rows * ROW
@@ -112,7 +113,6 @@ def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, ignore_index, s
         if y != ignore_index:
             hard[q - start] = dloss[n, q] * (1 - smoothing) * weight[y]
             soft[q - start] = dloss[n, q] * smoothing / classes
-    all_weights = weight.sum()
     for k in range(classes):
         class_gradient(dx[n, k, start:end], x[n, k, start:end], log_sum[n, start:end], hard, soft, all_weights, weight[k])
     for q in range(start, end):
@@ -123,4 +123,4 @@ def gradient_of_row(task, dx, dloss, log_sum, x, target, weight, ignore_index, s
 def cross_entropy_grad(dx, dloss, log_sum, x, target, weight, ignore_index, smoothing):
     """dx[n, k, q] = dloss[n, q] · ((1 - ε) w_y (p_k - [k = y]) + ε/K (p_k Σ_j w_j - w_k)),   0 where y is ignore_index."""
     each_task(gradient_of_row, len(x) * -(-x.shape[2] // ROW),
-              (dx, dloss, log_sum, x, target, weight, ignore_index, smoothing))
+              (dx, dloss, log_sum, x, target, weight, weight.sum(), ignore_index, smoothing))

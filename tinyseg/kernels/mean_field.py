@@ -2,15 +2,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .inner import inner
 from .loss import exponential
 from .tasks import each_task
 
 PIXELS = 2048        # of a task: their values of all classes stay in the second-level cache
 
 
-@njit(cache=True)
+@inner
 def weigh(weighted, total, weights, first, second):
     """weighted[q] = weights[0] first[q] + weights[1] second[q];  total[q] += weighted[q]."""
     for q in range(total.size):
@@ -18,14 +18,14 @@ def weigh(weighted, total, weights, first, second):
         total[q] += weighted[q]
 
 
-@njit(cache=True)
+@inner
 def take_from(total, x):
     """x[q] = total[q] - x[q]"""
     for q in range(x.size):
         x[q] = total[q] - x[q]
 
 
-@njit(cache=True)
+@inner
 def potts_of_pixels(task, pairwise, first, second, weights):
     start, end = task * PIXELS, min((task + 1) * PIXELS, pairwise.shape[1])
     total = np.zeros(end - start, pairwise.dtype)
@@ -40,7 +40,7 @@ def potts(pairwise, first, second, weights):
     each_task(potts_of_pixels, -(-pairwise.shape[1] // PIXELS), (pairwise, first, second, weights))
 
 
-@njit(cache=True)
+@inner
 def add_costs(cost, least, unary, pairwise):
     """cost[q] = unary[q] + pairwise[q];  least[q] = min(least[q], cost[q])."""
     for q in range(cost.size):
@@ -48,7 +48,7 @@ def add_costs(cost, least, unary, pairwise):
         least[q] = min(least[q], cost[q])
 
 
-@njit(cache=True)
+@inner
 def to_powers(x, total, least):
     """x[q] = exp(least[q] - x[q]);  total[q] += x[q]."""
     for q in range(x.size):
@@ -56,14 +56,14 @@ def to_powers(x, total, least):
         total[q] += x[q]
 
 
-@njit(cache=True)
+@inner
 def multiply_by(factors, x):
     """x[q] = factors[q] x[q]"""
     for q in range(x.size):
         x[q] *= factors[q]
 
 
-@njit(cache=True)
+@inner
 def softmax_of_pixels(task, q, unary, pairwise):
     start, end = task * PIXELS, min((task + 1) * PIXELS, q.shape[1])
     least, total = np.full(end - start, np.inf, q.dtype), np.zeros(end - start, q.dtype)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from .inner import inner
 from .tasks import each_task
 
 SUM = {"contract", "reassoc"}     # sums in any order, so that they vectorise; the order is the compiler's, always the same
 
 
-@njit(cache=True)
+@inner
 def affine(scale, x, shift):
     """scale·x + shift, rounded twice wherever it is used: forward and backward must agree on what lies beyond a bound."""
     return scale * x + shift
 
 
-@njit(cache=True, fastmath=SUM)
+@inner(fastmath=SUM)
 def total(a):
     """Σ_q a[q]"""
     result = a.dtype.type(0)
@@ -29,7 +30,7 @@ def total(a):
     return np.float64(result)
 
 
-@njit(cache=True, fastmath=SUM)
+@inner(fastmath=SUM)
 def squared_deviation(a, mean):
     """Σ_q (a[q] - mean)²"""
     result = a.dtype.type(0)
@@ -38,7 +39,7 @@ def squared_deviation(a, mean):
     return np.float64(result)
 
 
-@njit(cache=True)
+@inner
 def held(y, x, scale, shift, low, high):
     """y[q] = scale·x[q] + shift, but at least `low` and at most `high`; NaN stays NaN."""
     for q in range(x.size):
@@ -46,7 +47,7 @@ def held(y, x, scale, shift, low, high):
         y[q] = low if value < low else high if value > high else value
 
 
-@njit(cache=True, fastmath=SUM)
+@inner(fastmath=SUM)
 def gradient_sums(dy, x, mean, scale, shift, low, high):
     """Σ_q g[q]  and  Σ_q g[q] (x[q] - mean),  with g = dy where the value lay between the bounds, else 0."""
     zero = dy.dtype.type(0)
@@ -58,7 +59,7 @@ def gradient_sums(dy, x, mean, scale, shift, low, high):
     return np.float64(s), np.float64(t)
 
 
-@njit(cache=True)
+@inner
 def combined(dx, dy, x, scale, shift, low, high, x_scale, offset):
     """dx[q] = scale·g[q] + x_scale·x[q] + offset"""
     zero = dy.dtype.type(0)
@@ -67,7 +68,7 @@ def combined(dx, dy, x, scale, shift, low, high, x_scale, offset):
         dx[q] = scale * g + x_scale * x[q] + offset
 
 
-@njit(cache=True)
+@inner
 def normalise_channel(c, y, mean, var, scale, shift, x, weight, bias, eps, low, high):
     batch = len(x)
     count = max(1, batch * x.shape[2])           # an empty batch has mean and variance 0
@@ -101,7 +102,7 @@ def scale_and_shift(y, x, scale, shift, low, high):
             held(y[n, c], x[n, c], scale[c], shift[c], low, high)
 
 
-@njit(cache=True)
+@inner
 def channel_gradient(c, dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch):
     batch, size = len(x), x.shape[2]
     s, t = 0.0, 0.0

@@ -5,12 +5,13 @@ import numpy as np
 from numba import njit, prange
 
 from .bands import covered
+from .inner import inner
 from .tasks import each_task
 
 BAND = 2048          # outputs that are computed together
 
 
-@njit(cache=True)
+@inner
 def halve_row(y, indices, upper, lower, start):
     """The largest of each 2x2 pixels of two rows, the first of equal ones; `start` is where `upper` stands in its plane."""
     width = upper.size
@@ -22,7 +23,7 @@ def halve_row(y, indices, upper, lower, start):
         y[j], indices[j] = best, start + where
 
 
-@njit(cache=True)
+@inner
 def fill_phases(flat, x, top, left, plane, pitch, stride_h, stride_w):
     """flat[phase, i, j] = x[top + i·s + phase // s, left + j·s + phase % s] for the s·s phases; -inf outside of the image."""
     height, width = x.shape
@@ -43,7 +44,7 @@ def fill_phases(flat, x, top, left, plane, pitch, stride_h, stride_w):
                         row[j] = pixels[stride_w * j]
 
 
-@njit(cache=True)
+@inner
 def keep_larger(best, shifts, values, shift):
     """best[k] = values[k], shifts[k] = shift, where the value is larger, or NaN."""
     for k in range(best.size):
@@ -53,7 +54,7 @@ def keep_larger(best, shifts, values, shift):
         best[k], shifts[k] = largest, kept
 
 
-@njit(cache=True)
+@inner
 def first_pixel(top, left, shape, kernel, dilation):
     """Where in the plane the first pixel of a window stands; -1 if it has none."""
     for u in range(kernel[0]):
@@ -64,7 +65,7 @@ def first_pixel(top, left, shape, kernel, dilation):
     return -1
 
 
-@njit(cache=True)
+@inner
 def max_pool_plane(n, y, indices, x, kernel, geometry):
     """Tap by tap for some rows of outputs at once: vectors run along all of them."""
     (sh, sw, ph, pw, dh, dw), (out_h, out_w), (height, width) = geometry, y.shape[1:], x.shape[1:]
@@ -101,7 +102,7 @@ def max_pool2d(y, indices, x, kernel, geometry):
     each_task(max_pool_plane, len(x), (y, indices, x, kernel, geometry))
 
 
-@njit(cache=True)
+@inner
 def scatter_plane(n, dx, dy, indices):
     dx[n] = 0
     for q in range(dy.shape[1]):

@@ -23,10 +23,11 @@ Sums run over k in order, however the work is divided: the same bits at any numb
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
 from . import product_few
 from .bands import bands_of, ceil_div, places_of
+from .inner import inner
 from .product_columns import alternates, gather, halves_of, pack_rows, pack_transposed, part_of, spread
 from .product_weights import fills_panels, weigh
 from .simd import REGISTERS, add_products, lanes, lanes_of, prefetch, store_rows, zero_tile
@@ -39,7 +40,7 @@ AHEAD = 2                  # tiles of positions: so early what they read is aske
 CACHED = 1 << 16           # values of each of the arrays that a task works on: together they stay in the second-level cache
 
 
-@njit(cache=True)
+@inner
 def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start, step, positions, vectors, depth, zipped):
     """out[at + r·pitch + places[v] …] = bias[first + r] + Σ_k packed[k·row + r] · flat[start + k·step + positions[v] …]
 
@@ -62,7 +63,7 @@ def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start
                 store_rows(tile, ROWS, out, at + r * pitch, pitch, places, v, bias, first + r, count)
 
 
-@njit(cache=True)
+@inner
 def compute(worker, y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, rows, transposes, spreads, cuts, parts, tasks,
             workers):
     """This worker's share of the tasks, each a part of the rows for some positions: rows of images, as `bands_of` cuts them."""

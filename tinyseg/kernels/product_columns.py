@@ -2,21 +2,21 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .bands import ceil_div, places_of
+from .inner import inner
 from .simd import add_tile, copy_run, lanes, store_tile, zero_tile
 from .simd_pairs import unzip
 from .simd_squares import spread_columns
 
 
-@njit(cache=True)
+@inner
 def part_of(index, parts, count):
     """[first, last) of one of the parts of range(count)."""
     return index * count // parts, (index + 1) * count // parts
 
 
-@njit(cache=True)
+@inner
 def pack_transposed(packed, pitch, source, start, step, rows, depth):
     """packed[k·pitch + r] = source[start + r·step + k] for r < rows, k < depth; pitch has room for whole vectors of r."""
     width = lanes(packed)
@@ -32,7 +32,7 @@ def pack_transposed(packed, pitch, source, start, step, rows, depth):
                     packed[k * pitch + i] = source[start + i * step + k]
 
 
-@njit(cache=True)
+@inner
 def pack_rows(packed, pitch, source, start, step, rows, depth):
     """packed[k·pitch + r] = source[start + r + k·step] for r < rows, k < depth."""
     for k in range(depth):
@@ -44,13 +44,13 @@ def pack_rows(packed, pitch, source, start, step, rows, depth):
                     packed[k * pitch + i] = source[start + k * step + i]
 
 
-@njit(cache=True)
+@inner
 def alternates(stride, wide, out_w, width):
     """Is a vector of positions, with what lies between them at stride 2, two vectors of the image, each in one of its rows?"""
     return stride[1] == 2 and wide == 2 * out_w and (out_w >= width or 2 * out_w == width)
 
 
-@njit(cache=True)
+@inner
 def halves_of(images, rows, out_w, image, pitch, width):
     """Where the two vectors of the image begin for each vector of positions, as `places_of` orders these."""
     by_rows = out_w >= width
@@ -63,7 +63,7 @@ def halves_of(images, rows, out_w, image, pitch, width):
     return positions, halves, count
 
 
-@njit(cache=True)
+@inner
 def gather(columns, x, shape, images, channels, rows, out_w, kernel, stride):
     """columns[(c, u, v), (n, i, j)] = x[n, c, i·s + u, j·s + v] for images, channels, rows i (first, last).
 
@@ -91,7 +91,7 @@ def gather(columns, x, shape, images, channels, rows, out_w, kernel, stride):
                     to += out_w
 
 
-@njit(cache=True)
+@inner
 def put(to, step, values, otherwise, count):
     """to[p·step] = values[p] for p < count, or `otherwise` where there are no values."""
     if values.size == 0:
@@ -105,7 +105,7 @@ def put(to, step, values, otherwise, count):
             to[p * step] = values[p]
 
 
-@njit(cache=True)
+@inner
 def spread(y, shape, product, line, bias, channels, images, rows, out_w, kernel, stride):
     """y[n, c, i·s + u, j·s + v] = product[(c, u, v), (n, i, j)] for channels, images, rows i (first, last); else bias.
 

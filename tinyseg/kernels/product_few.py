@@ -13,9 +13,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
 from .bands import bands_of, ceil_div
+from .inner import inner
 from .product_columns import part_of
 from .simd import REGISTERS, add_inner, add_sums, lanes, lanes_of, zero_tile
 from .tasks import each_task
@@ -27,7 +27,7 @@ POSITIONS = 1024           # of a cut
 TASKS = 8                  # at least, where there is enough to do; fixed, since the order of sums depends on it
 
 
-@njit(cache=True)
+@inner
 def add_part(task, total, x, channels, dy, outputs, batch, vectors, cuts, panels):
     """total[s, block of outputs, block of channels, (r, n)] of a panel, for one of so many parts s of all cuts."""
     width, (many, bands), blocks = lanes(x), cuts, (ceil_div(outputs, ROWS), ceil_div(channels, COLS))

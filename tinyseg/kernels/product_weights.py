@@ -11,9 +11,9 @@ A task owns a panel, and adds up a part of the positions for it, which is fixed:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .bands import bands_of, ceil_div
+from .inner import inner
 from .product_columns import gather, pack_transposed, part_of
 from .simd import REGISTERS, add_outer, add_tile, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
@@ -29,7 +29,7 @@ def fills_panels(outputs, depth, width):
     return outputs >= max(ROWS, 2 * width) and depth >= COLS * width
 
 
-@njit(cache=True)
+@inner
 def add_positions(total, at, dy, start, image, area, outputs, xs, images, count, seen):
     """total[at + (block, r, k)] = Σ_p dy[start + n·image + o·area + i] · xs[p, k], p = (n, i), i < count.  `seen`: += it.
 
@@ -48,7 +48,7 @@ def add_positions(total, at, dy, start, image, area, outputs, xs, images, count,
         store_tile(tile, total, to)
 
 
-@njit(cache=True)
+@inner
 def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, mine):
     """total[at …] = what cuts (first, last) give to the panel that begins with k; `cuts`: as `bands_of` says."""
     (many, bands), (outputs, out_h, out_w), panel, taps = cuts, dy_shape[1:], COLS * lanes(x), kernel[0] * kernel[1]
@@ -73,7 +73,7 @@ def add_panel(total, at, x, x_shape, dy, dy_shape, kernel, stride, k, cuts, mine
         add_positions(total, at, dy, start, outputs * area, area, outputs, xs, images, plane, cut > mine[0])
 
 
-@njit(cache=True)
+@inner
 def collect(p, dw, outputs, depth, total, size, sums, step):
     """dw[o, k] = total[p·size …] and `sums` - 1 more, `step` apart, for all o and for those k that no panel before p has."""
     panel = COLS * lanes(total)
@@ -88,7 +88,7 @@ def collect(p, dw, outputs, depth, total, size, sums, step):
                 to[k] = of[k] if s == 0 else to[k] + of[k]
 
 
-@njit(cache=True)
+@inner
 def add_part(task, total, size, dw, x, x_shape, dy, dy_shape, kernel, stride, cuts, sums):
     """A panel of dw, for one of so many parts of all positions."""
     outputs, panel = dy_shape[1], COLS * lanes(x)

@@ -6,30 +6,30 @@ ends.  `band_in_vectors` is made of the tiles of `simd.py`; `band_row_by_row` is
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from . import simd
+from .inner import inner
 from .simd import COLS, ROWS, TILE
 from .tasks import each_task
 
 BAND = 64            # image rows of a task: with those around them they fit the second-level cache
 
 
-@njit(cache=True)
+@inner
 def multiply(out, x, factors):
     """out[j] = factors[j] · x[j]"""
     for j in range(x.size):
         out[j] = factors[j] * x[j]
 
 
-@njit(cache=True)
+@inner
 def add_row(total, tap, x):
     """total[j] += tap · x[j]"""
     for j in range(total.size):
         total[j] += tap * x[j]
 
 
-@njit(cache=True)
+@inner
 def copied(band, x, first, before):
     """band[k, j] = (before · x)[first + k, j] as far as there are such rows; the rest stays 0."""
     height, width = x.shape
@@ -37,7 +37,7 @@ def copied(band, x, first, before):
         multiply(band[i - first, :width], x[i], before[i])
 
 
-@njit(cache=True)
+@inner
 def band_row_by_row(task, y, x, taps, columns, before, after):
     height, width = before.shape
     bands, radius = (height + BAND - 1) // BAND, taps.size // 2
@@ -56,7 +56,7 @@ def band_row_by_row(task, y, x, taps, columns, before, after):
         multiply(y[c, first + i], total, after[first + i])
 
 
-@njit(cache=True)
+@inner
 def band_in_vectors(task, y, x, taps, columns, before, after):
     """columns[n]: where the n-th vector of a row stands; a whole number of tiles, beyond the image's width."""
     height, width = before.shape

@@ -1,21 +1,20 @@
 """Moving rows of memory about."""
 from __future__ import annotations
 
-from numba import njit
-
+from .inner import inner
 from .tasks import each_task
 
 PIECE = 16384       # numbers a task moves: few rows must not mean few tasks
 
 
-@njit(cache=True)
+@inner
 def copy(to, source):
     """to[q] = source[q];  several times faster than assigning slices, which might overlap."""
     for q in range(to.size):
         to[q] = source[q]
 
 
-@njit(cache=True)
+@inner
 def copy_piece(task, to, to_start, source, source_start, columns):
     pieces = (columns + PIECE - 1) // PIECE
     n, start = task // pieces, task % pieces * PIECE

@@ -18,10 +18,11 @@ Sums run over k in order, or over parts of the positions that are fixed: the sam
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
 from .bands import CACHED, bands_of, ceil_div, extent, fill, offsets_of
 from .conv_direct import kernel_taps, phase_taps
+from .inner import inner
 from .product_columns import pack_transposed
 from .simd import REGISTERS, add_picked, add_tile, lanes, lanes_of, store_tile, zero_tile
 from .simd_squares import gather_columns
@@ -33,7 +34,7 @@ RUN = 128         # of what is summed: so much of a panel, and the pixels it mee
 TASKS = 8         # of the weight gradient: fixed, since the order of sums depends on it
 
 
-@njit(cache=True)
+@inner
 def multiply(total, at, flat, rows, cols, panel, start, wide, seen):
     """total[at + (i, o)] = Σ_t flat[rows[i] + cols[t]] · panel[start + (t, o)] for `wide` vectors of o.  `seen`: += it.
 
@@ -58,7 +59,7 @@ def multiply(total, at, flat, rows, cols, panel, start, wide, seen):
                 store_tile(add_tile(tile, total, to) if adds else tile, total, to)
 
 
-@njit(cache=True)
+@inner
 def band_of(x, shape, images, channels, rows, out_w, kernel, geometry, copies):
     """(flat, where it begins, how far apart its rows, channels, images are): what is under the taps for some output rows."""
     stride_h, stride_w = geometry[:2]
@@ -74,7 +75,7 @@ def band_of(x, shape, images, channels, rows, out_w, kernel, geometry, copies):
     return flat, 0, pitch, many * plane, plane
 
 
-@njit(cache=True)
+@inner
 def positions_of(start, images, rows, out_w, image, pitch, stride):
     """start + n·image + i·s·pitch + j·s for n < images, i < rows, j < out_w; the last is repeated to whole tiles."""
     positions = np.empty(ceil_div(images * rows * out_w, ROWS) * ROWS, np.int64)
@@ -88,7 +89,7 @@ def positions_of(start, images, rows, out_w, image, pitch, stride):
     return positions
 
 
-@njit(cache=True)
+@inner
 def pack(task, packed, weight, taps, firsts, outputs, channels, out_step, in_step):
     """packed[at + (c, t, o)] = weight[o·out_step + c·in_step + taps[t]] for one panel of outputs o, the taps of one phase."""
     width = lanes(packed)
@@ -105,7 +106,7 @@ def pack(task, packed, weight, taps, firsts, outputs, channels, out_step, in_ste
             at += wide
 
 
-@njit(cache=True)
+@inner
 def pick_places(places, first, last, width, up, row0, out_w, step, phase):
     """places[(h, w)] = where position (h // s, w // s) of phase (h mod s, w mod s) is, for rows first ≤ h < last."""
     for h in range(first, last):
@@ -115,7 +116,7 @@ def pick_places(places, first, last, width, up, row0, out_w, step, phase):
                 places[(h - first) * width + j * up[1] + q] = row + q * phase + j * step
 
 
-@njit(cache=True)
+@inner
 def correlate_band(task, y, y_shape, x, x_shape, packed, bias, taps, firsts, kernel, geometry, up, grid, cuts, parts, copies):
     """A task owns some panels of outputs for a band of rows of one image, or for some whole images."""
     width, phases, (out_h, out_w), (outputs, height, wide) = lanes(y), up[0] * up[1], grid, y_shape[1:]
@@ -175,7 +176,7 @@ def sees_beside(shape, grid, kernel, geometry):
 
 # The weight gradient --------------------------------------------------------------------------------------------------
 
-@njit(cache=True)
+@inner
 def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geometry, pieces, sums, cuts, copies):
     """A task owns some channels, and goes through a part of the bands for them."""
     width, (outputs, out_h, out_w), channels, (many, bands) = lanes(x), dy_shape[1:], x_shape[1], cuts
@@ -204,7 +205,7 @@ def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geome
                      cut > s * all_cuts // sums)
 
 
-@njit(cache=True)
+@inner
 def collect(task, dw, total, size, outputs, channels, columns, pieces, sums):
     """dw[o, k] for the channels of one piece and one panel, added up from the parts of the sums."""
     width, piece = lanes(dw), task % pieces

@@ -22,9 +22,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
 from .bands import bands_of, ceil_div, covered
+from .inner import inner
 from .simd import add_run, copy_run, lanes, store_tile, zero_tile
 from .tasks import each_task
 from .taps_weights import COLS, ROWS, TILE, accumulate, weigh
@@ -38,7 +39,7 @@ def live_taps(image, output, kernel, geometry):
     """(T, 7): the taps with an overlap: place in a kernel, and per axis the overlap's size, first output, first pixel."""
     axes = []
     for size, out, k, stride, padding, dilation in zip(image, output, kernel, *(geometry[a:a + 2] for a in (0, 2, 4))):
-        overlaps = [covered.py_func(u * dilation - padding, out, size, stride) for u in range(k)]
+        overlaps = [covered(u * dilation - padding, out, size, stride) for u in range(k)]
         axes.append([(u, last - first, first, first * stride + u * dilation - padding)
                      for u, (first, last) in enumerate(overlaps) if first < last])
     taps = [(u * kernel[1] + v, *rows, *cols) for u, *rows in axes[0] for v, *cols in axes[1]]
@@ -51,7 +52,7 @@ def live_products(*shapes):
     return int((live_taps(*shapes)[:, 1] * live_taps(*shapes)[:, 4]).sum())
 
 
-@njit(cache=True)
+@inner
 def list_groups(taps, up, step, to_w, from_w, image, images, rows, width):
     """(groups, runs, froms) for target rows (first, last) of so many images, which are `image` pixels apart.
 
@@ -91,7 +92,7 @@ def list_groups(taps, up, step, to_w, from_w, image, images, rows, width):
     return groups[:g + 1], runs, froms[:ceil_div(at, width) * width]
 
 
-@njit(cache=True)
+@inner
 def gather(flat, froms, x, at, area, channels):
     """flat[v, c, l] = x[at + c·area + froms[v, l]], but where froms is negative.
 
@@ -116,7 +117,7 @@ def gather(flat, froms, x, at, area, channels):
             to += width
 
 
-@njit(cache=True)
+@inner
 def fetch(unused, weight, start, row, step, deep):
     """Read the weights of a block once in their order, which memory is made for, before the taps go through them in theirs."""
     pieces, each, length = (ROWS, row, deep * step) if row > step else (deep, step, ROWS * row)
@@ -127,7 +128,7 @@ def fetch(unused, weight, start, row, step, deep):
     unused[-1] = total
 
 
-@njit(cache=True)
+@inner
 def multiply(block, at, pitch, groups, runs, flat, deep, weight, start, row, step, taps):
     """block[r, to] += Σ_c weight[start + r·row + c·step + tap] · flat[v, c, l] for all groups of vectors."""
     width = lanes(flat)
@@ -148,7 +149,7 @@ def multiply(block, at, pitch, groups, runs, flat, deep, weight, start, row, ste
                     add_run(block, to + r * pitch + i, sums, r * count * width + place + i, length - i)
 
 
-@njit(cache=True)
+@inner
 def convolve_part(y, y_shape, x, x_shape, weight, bias, taps, up, step, row_step, in_step, images, rows, outputs):
     """Outputs (first, last) for rows (first, last) of images (first, last).
 
@@ -176,7 +177,7 @@ def convolve_part(y, y_shape, x, x_shape, weight, bias, taps, up, step, row_step
                 out[k] = of[k] + bias[o]
 
 
-@njit(cache=True)
+@inner
 def convolve_task(task, y, x, weight, bias, taps, up, step, row_step, in_step, many, bands, parts):
     """A task owns some outputs for a band of rows of an image, or for some images."""
     (cut, part), blocks = (task // parts, task % parts), ceil_div(y.shape[1], ROWS)

@@ -8,9 +8,10 @@ task owns the weights of some outputs and channels, and sums over all images, in
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
 from .bands import ceil_div
+from .inner import inner
 from .simd import REGISTERS, add_outer, add_tile, copy_run, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
 
@@ -20,7 +21,7 @@ TILE = ROWS * COLS
 RUN = 1024                               # positions to sum before a sum is added to that of the others
 
 
-@njit(cache=True)
+@inner
 def accumulate(tile, a, at, row, step, x, start, pitch, x_step, count):
     """tile[r, n] + Σ_k a[at + r·row + k·step] · x[start + n·pitch + k·x_step …],         k < count"""
     for k in range(count):
@@ -28,7 +29,7 @@ def accumulate(tile, a, at, row, step, x, start, pitch, x_step, count):
     return tile
 
 
-@njit(cache=True)
+@inner
 def turn(turned, x, shape, vectors):
     """turned[c // lanes, n, h, w, c % lanes] = x[n, c, h, w] for some vectors of channels; 0 for channels beyond the last."""
     width, (batch, channels, height, wide) = lanes(x), shape
@@ -42,7 +43,7 @@ def turn(turned, x, shape, vectors):
                     to[i * width + k] = x[(n * channels + c) * area + i] if c < channels else 0
 
 
-@njit(cache=True)
+@inner
 def overlap_of(tile, tap, step, dy, at, dy_shape, turned, start, x_shape, images):
     """tile[r, n] + Σ dy[o + r, …] · turned[v + n, …] over a tap's overlap in images (first, last)."""
     width, (outputs, out_h, out_w), (height, wide) = lanes(turned), dy_shape[1:], x_shape[2:]
@@ -55,7 +56,7 @@ def overlap_of(tile, tap, step, dy, at, dy_shape, turned, start, x_shape, images
     return tile
 
 
-@njit(cache=True)
+@inner
 def weigh_part(dw, x, x_shape, dy, dy_shape, taps, step, kernel, blocks, vectors):
     """dw for some blocks of outputs and some vectors of channels.  The last block begins early to be a whole one."""
     width, (batch, channels, height, wide), (outputs, out_h, out_w) = lanes(x), x_shape, dy_shape[1:]
@@ -88,7 +89,7 @@ def weigh_part(dw, x, x_shape, dy, dy_shape, taps, step, kernel, blocks, vectors
             v += count
 
 
-@njit(cache=True)
+@inner
 def weigh_task(task, dw, x, dy, taps, step, cuts, parts):
     """A task owns some channels and outputs."""
     cut, part, (outputs, channels, height, wide) = task // parts, task % parts, dw.shape

@@ -18,9 +18,10 @@ tiles around it are NaN: transforms subtract.
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
 from .. import buffers
+from .inner import inner
 from .simd import REGISTERS, add_outer, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect, corners_of, fill, places_of, plan, transform_input2, transform_input4,
@@ -35,7 +36,7 @@ TAPS = np.arange(9)
 FLIPPED = TAPS[::-1].copy()
 
 
-@njit(cache=True)
+@inner
 def transform_kernels(block, u, step, weight, taps, outputs, channels, out_step, in_step, m):
     """U[ξ, c, o] for o // lanes = block; kernel (o, c) is weight[o·out_step + c·in_step + taps[…]]."""
     width = lanes(u)
@@ -52,7 +53,7 @@ def transform_kernels(block, u, step, weight, taps, outputs, channels, out_step,
             transform_kernel2(u, to, 4 * step, step, g, 0, 3 * width, width)
 
 
-@njit(cache=True)
+@inner
 def transform_inputs(v, at, step, flat, corners, down, right, m):
     """V[ξ, t, l], l < lanes, for the tiles of a band, whose next pixels are `down` and `right` in flat."""
     for t in range(corners.size):
@@ -63,7 +64,7 @@ def transform_inputs(v, at, step, flat, corners, down, right, m):
         at += lanes(v)
 
 
-@njit(cache=True)
+@inner
 def transform_outputs(flat, corners, down, right, products, at, step, each, m):
     """The outputs of the tiles of a band, whose products stand `each` apart."""
     for t in range(corners.size):
@@ -74,7 +75,7 @@ def transform_outputs(flat, corners, down, right, products, at, step, each, m):
         at += each
 
 
-@njit(cache=True)
+@inner
 def add_channels(tile, v, at, v_step, u, start, u_step, channels):
     """tile[r, n] + Σ_c V[c // lanes, r, c % lanes] · U[n, c, …]"""
     width = lanes(v)
@@ -86,7 +87,7 @@ def add_channels(tile, v, at, v_step, u, start, u_step, channels):
     return tile
 
 
-@njit(cache=True)
+@inner
 def multiply(products, step, v, v_step, v_row, u, u_step, start, channels, count, vectors, places):
     """M[ξ, t, n, l] = Σ_c V[ξ, c, t] U[ξ, n, c, l] for `count` tiles and one or two vectors n of outputs."""
     width = lanes(v)
@@ -99,7 +100,7 @@ def multiply(products, step, v, v_step, v_row, u, u_step, start, channels, count
                 store_tile(add_channels(zero_tile(v, TILES), v, at, v_row, u, of, channels * width, channels), products, to)
 
 
-@njit(cache=True)
+@inner
 def convolve_blocks(worker, y, y_shape, x, x_shape, u, u_step, bias, padding, dilation, m, cuts, from_x, to_y, parts, tasks,
                     workers):
     """This worker's share of all tasks, each a block of tiles and a part of the outputs."""

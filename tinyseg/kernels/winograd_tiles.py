@@ -25,8 +25,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from .inner import inner
 from .simd import lanes
 from .simd_squares import gather_columns, spread_columns, transpose, two_sided
 
@@ -73,7 +73,7 @@ transform_upstream2, transform_upstream4 = two_sided(*transpose(*OUTPUT2)), two_
 collect_kernel2, collect_kernel4 = two_sided(*transpose(*KERNEL2)), two_sided(*transpose(*KERNEL4))
 
 
-@njit(cache=True)
+@inner
 def ceil_div(a, b):
     return (a + b - 1) // b
 
@@ -106,7 +106,7 @@ def plan(batch, size, dilation, m, tiles):
     return Plan(batch * dh, tall, wide, together, bands, parts, together * high * broad * dw, high * m, broad * m * dw)
 
 
-@njit(cache=True)
+@inner
 def block_of(number, cuts):
     """((first, last) phase, (first, last) row of tiles, (first, last) column of tiles) of a block; cuts: a Plan."""
     phases, tall, wide, together, bands, parts = cuts[:6]
@@ -115,7 +115,7 @@ def block_of(number, cuts):
             (part * wide // parts, (part + 1) * wide // parts))
 
 
-@njit(cache=True)
+@inner
 def corners_of(tall, wide, pitch, dilation, m, each):
     """Where in a band (rows, pitch, each) the tiles begin: dilated ones begin at δ neighbours, and skip the others."""
     corners = np.empty(tall * wide * dilation, np.int64)
@@ -138,13 +138,13 @@ def places_of(rows, width, pitch, left, each):
     return np.where(kept, i * pitch + j, rows * pitch + left).ravel() * each
 
 
-@njit(cache=True)
+@inner
 def zero_run(to, at, count):
     for k in range(count):
         to[at + k] = 0
 
 
-@njit(cache=True)
+@inner
 def first_step(array, at, count):
     """How far the second vector of a long run lies behind the first: from there on each is one line of the cache.
 
@@ -156,7 +156,7 @@ def first_step(array, at, count):
     return skew if skew > 0 and count >= 16 * width else width
 
 
-@njit(cache=True)
+@inner
 def spread_run(flat, places, at, x, source, plane, channels, first, last):
     """flat[at + places[k] + c] = x[source + c·plane + k] for first ≤ k < last."""
     width = lanes(x)
@@ -172,7 +172,7 @@ def spread_run(flat, places, at, x, source, plane, channels, first, last):
             k, step = k + step, width
 
 
-@njit(cache=True)
+@inner
 def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first, last):
     """y[start + c·plane + k] = bias[channel + c] + flat[at + places[k] + c] for first ≤ k < last."""
     width = lanes(y)
@@ -188,14 +188,14 @@ def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first
             k, step = k + step, width
 
 
-@njit(cache=True)
+@inner
 def inside(top, step, rows, height):
     """[first, last) of the rows top, top + step, … that lie in an image of this height."""
     first = min(rows, max(0, ceil_div(-top, step)))
     return first, max(first, min(rows, ceil_div(height - top, step)))
 
 
-@njit(cache=True)
+@inner
 def fill(flat, places, x, source, channels, size, top, step, left, rows, pitch):
     """flat[(i·pitch + j)·lanes + c] = x[source + c·H·W …][top + i·step, left + j] in size (H, W), 0 outside of the image."""
     each, (height, width) = lanes(x), size
@@ -215,7 +215,7 @@ def fill(flat, places, x, source, channels, size, top, step, left, rows, pitch):
         spread_run(flat, places, -left * each, x, source + top * width, height * width, channels, upper * width, lower * width)
 
 
-@njit(cache=True)
+@inner
 def collect(y, source, channels, bias, channel, size, top, step, left, rows, cols, flat, places):
     """y[source + c·H·W …][top + i·step, left + j] = bias[channel + c] + band[i, j, c], i < rows, j < cols, in size (H, W)."""
     each, (height, width) = lanes(y), size

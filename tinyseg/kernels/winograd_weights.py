@@ -19,9 +19,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .. import buffers
+from .inner import inner
 from .simd import REGISTERS, add_outer, add_tile, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect_kernel2, collect_kernel4, corners_of, fill, places_of, plan,
@@ -33,7 +33,7 @@ CHUNK = 1 << 19                          # values of V and Y: they stay in the c
 TRANSFORM, ADD, COLLECT = range(3)       # stages of the work: every thread finishes one before the next begins
 
 
-@njit(cache=True)
+@inner
 def transform_band(v, at, step, flat, corners, down, right, m, is_input):
     """V[ξ, t, l] or Y[ξ, t, l], l < lanes, for the tiles of a band, whose next pixels are `down` and `right` in flat."""
     for t in range(corners.size):
@@ -48,7 +48,7 @@ def transform_band(v, at, step, flat, corners, down, right, m, is_input):
         at += lanes(v)
 
 
-@njit(cache=True)
+@inner
 def transform_block(v, at, step, row, x, shape, places, pitch, block, padding, dilation, m, is_input):
     """V or Y of all channels of x for a block of tiles; `row`: from one block of channels to the next."""
     width, (_, channels, height, wide), (dh, dw) = lanes(v), shape, dilation
@@ -64,7 +64,7 @@ def transform_block(v, at, step, row, x, shape, places, pitch, block, padding, d
                            dw * width, m, is_input)
 
 
-@njit(cache=True)
+@inner
 def add_tiles(tile, y, at, v, start, row, count):
     """tile[r, n] + Σ_t Y[t, r] · V[n, t, …]"""
     width = lanes(v)
@@ -73,7 +73,7 @@ def add_tiles(tile, y, at, v, start, row, count):
     return tile
 
 
-@njit(cache=True)
+@inner
 def add_chunk(s, at, outputs, channels, y, y_at, v, v_at, row, count, seen):
     """S[ξ, o, c] += Σ_t Y[ξ, o, t] V[ξ, c, t] for one ξ; `seen`: not the first chunk."""
     width = lanes(v)
@@ -94,7 +94,7 @@ def add_chunk(s, at, outputs, channels, y, y_at, v, v_at, row, count, seen):
                 at += ROWS * width
 
 
-@njit(cache=True)
+@inner
 def collect_weights(dw, block, s, step, outputs, channels, m):
     """dw[o, c] for all o, c // lanes = block."""
     width = lanes(s)
@@ -112,7 +112,7 @@ def collect_weights(dw, block, s, step, outputs, channels, m):
                 dw[(o * channels + c + i) * 9 + k] = g[k * width + i]
 
 
-@njit(cache=True)
+@inner
 def work(task, stage, dw, x, x_shape, dy, dy_shape, padding, none, dilation, m, cuts, from_x, from_y, starts, first, last, v,
          y, s, row, steps):
     """A task of a stage for the blocks first ≤ b < last, of which b begins with tile starts[b]."""
@@ -137,7 +137,7 @@ def weigh(dw, x, dy, padding, dilation, m):
     x_blocks, y_blocks = -(-channels // width), -(-outputs // width)
     chunk = max(128, CHUNK // (places * width * (x_blocks + y_blocks)), 2 * dilation[1])
     cuts = tuple(plan(batch, dy.shape[2:], dilation, m, chunk // 4))
-    blocks = [block_of.py_func(b, cuts) for b in range(-(-cuts[0] // cuts[3]) * cuts[4] * cuts[5])]
+    blocks = [block_of(b, cuts) for b in range(-(-cuts[0] // cuts[3]) * cuts[4] * cuts[5])]
     sizes = [math.prod(last - first for first, last in block) * dilation[1] for block in blocks]
     starts = np.cumsum([0, *sizes])
     row = (chunk + 1) * width                             # an odd number of vectors: not all in the same cache sets
