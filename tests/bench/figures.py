@@ -13,7 +13,7 @@ import numpy as np
 from tinyseg.plots import BLUE, VERMILION, new_figure, save
 
 IMAGES = pathlib.Path(__file__).parents[2] / "docs" / "images"
-MEASURED = ("layers", "roofline", "scaling", "shares")
+MEASURED = ("layers", "roofline", "scaling", "shares", "curves")
 GREY, GREEN = "0.88", "#009E73"
 
 # Bᵀ, G, Aᵀ of Lavin & Gray 2016 for 2x2 outputs of a 3x3 kernel: the transforms of pixels, kernel and products

@@ -180,13 +180,13 @@ def _adaptive_windows(outputs, length):
 
 
 def _means(x, size, windows):
-    y = np.empty((*x.shape[:2], *size), x.dtype)
+    y = buffers.empty((*x.shape[:2], *size), x.dtype)
     kernels.window_means(planes(y), planes(dense(x)), *windows)
     return y
 
 
 def _means_grad(dy, shape, windows):
-    dx = np.empty(shape, dy.dtype)
+    dx = buffers.empty(shape, dy.dtype)
     kernels.window_means_grad(planes(dx), planes(dense(dy)), *windows)
     return dx
 
