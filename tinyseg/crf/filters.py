@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import buffers
 from ..kernels import dense, gaussian, lattice, separable
 
 Filter = Callable[..., np.ndarray]      # x (C, H, W), factors before and after (H, W): after · filtered(before · x)
@@ -39,7 +40,7 @@ class SeparableGaussian:
 
     def __call__(self, x: np.ndarray, before: Any = 1, after: Any = 1) -> np.ndarray:
         before, after = (dense(np.broadcast_to(factor, x.shape[1:]).astype(x.dtype)) for factor in (before, after))
-        y = np.empty_like(x, order="C")
+        y = buffers.empty_like(x)
         separable.separable_blur(y, dense(x), self.taps, before, after)
         return y
 
@@ -68,14 +69,14 @@ class PermutohedralLattice:
         n, small = len(f) + 1, f.shape[1] <= self.SMALL
         middle = np.arange(n) - (n - 1) / 2                            # of a simplex
         shift = np.append(middle[::2], middle[1::2]) - f.mean(axis=1) @ self.embedding(n - 1)
-        elevated = np.empty((n, f.shape[1]))
+        elevated = buffers.empty((n, f.shape[1]), np.float64)
         lattice.embed(elevated, f, self.embedding(n - 1), shift)
         digits = self._digits(elevated)
         steps = digits.sum() - n * np.append(digits, 0)                                    # to the next key along each axis
-        keys = np.empty(elevated.shape, np.int64)
-        self.weights = np.empty(keys.shape, dtype)
+        keys = buffers.empty(elevated.shape, np.int64)
+        self.weights = buffers.empty(keys.shape, dtype)
         lattice.simplices(keys, self.weights, elevated, steps)
-        found, numbers, counts = np.empty_like(keys), np.empty(keys.shape, np.int32), np.empty(n, np.int64)
+        found, numbers, counts = buffers.empty_like(keys), buffers.empty(keys.shape, np.int32), np.empty(n, np.int64)
         lattice.distinct(found, numbers, counts, keys)
         vertices = [np.sort(row[:count]) for row, count in zip(found, counts)]             # of each remainder
         for _ in range(self.RINGS if small else 1):
@@ -84,9 +85,8 @@ class PermutohedralLattice:
         self.starts, all_keys = self._starts(vertices), np.concatenate(vertices)
         self.vertices = numbers                                                            # (n, N)
         lattice.number_vertices(self.vertices, numbers, found, counts, all_keys, self.starts)
-        self.below, self.above = np.empty((2, n, len(all_keys)), np.int32)
+        self.below, self.above = buffers.empty((2, n, len(all_keys)), np.int32)
         lattice.neighbours(self.below, self.above, all_keys, self.starts, steps)
-        self.room: tuple[np.ndarray, np.ndarray] = np.empty((0, 0), dtype), np.empty((2, 0, 0), dtype)
         forms = np.empty(f.shape[1], dtype)
         lattice.quadratic_forms(forms, self.weights, self._overlap(n).astype(dtype))
         self.scale = 1 / np.sqrt(forms)                                                    # (N,)
@@ -95,24 +95,18 @@ class PermutohedralLattice:
         before, after = ((self.scale * np.ravel(factor)).astype(x.dtype) for factor in (before, after))
         values = dense(x.reshape(len(x), -1))                                              # (C, N)
         channels = -(-len(x) // self.LANES) * self.LANES
-        rows, (grid, other) = self._room(channels, x.dtype)
+        rows = buffers.empty((len(self.scale), channels), x.dtype)
+        rows[:, len(x):] = 0
+        grid, other = buffers.empty((2, self.starts[-1] + 1, channels), x.dtype)
+        grid[-1] = other[-1] = 0                                       # of all vertices that are not there
         gaussian.rows_of(rows, values, before)
         gaussian.splat(grid, rows, self.vertices, self.weights, self.starts)
         for axis in [*range(len(self.below)), *reversed(range(len(self.below)))]:
             gaussian.blur(other, grid, self.below[axis], self.above[axis], x.dtype.type(self.SHARE))
             grid, other = other, grid
-        y = np.empty_like(values)
+        y = buffers.empty_like(values)
         gaussian.slice_lattice(y, grid, self.vertices, self.weights, after)
         return y.reshape(x.shape)
-
-    def _room(self, channels: int, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """For the values of all points and, twice, of all vertices.  Kept: new memory costs more time than a pass over it."""
-        rows, grids = self.room
-        if rows.shape[-1] != channels or rows.dtype != dtype:
-            rows = np.zeros((len(self.scale), channels), dtype)                             # 0 in the channels beyond
-            grids = np.zeros((2, self.starts[-1] + 1, channels), dtype)                    # the last: of all vertices not there
-            self.room = rows, grids
-        return rows, grids
 
     @staticmethod
     def embedding(d: int) -> np.ndarray:

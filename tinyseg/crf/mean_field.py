@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import buffers
 from ..kernels import dense, mean_field
 from .filters import ExactGaussian, Filter, NormalizedKernel, PermutohedralLattice, SeparableGaussian
 
@@ -107,7 +108,7 @@ class DenseCRF:
         """Q̂_i(l) = Σ_l' μ(l, l')·Σ_m wₘ·Q̃ₘ_i(l')."""
         (w1, _), (w2, _) = self.kernels
         if self.compatibility is None:
-            pairwise = np.empty_like(messages[0], order="C")
+            pairwise = buffers.empty_like(messages[0])
             appearance, smoothness = map(_classes, messages)
             mean_field.potts(_classes(pairwise), appearance, smoothness, np.array([w1, w2], pairwise.dtype))
             return pairwise
@@ -116,7 +117,7 @@ class DenseCRF:
 
     def local_update(self, pairwise: np.ndarray) -> np.ndarray:
         """Q_i(l) = exp(-ψ_u(l) - Q̂_i(l)), normalised at every pixel."""
-        q = np.empty_like(self.unary, order="C")
+        q = buffers.empty_like(self.unary)
         mean_field.softmax(_classes(q), _classes(self.unary), _classes(pairwise))
         return q
 
