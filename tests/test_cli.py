@@ -1,6 +1,5 @@
 """What the commands do with good input.  (Bad input: test_bad_input.py.)"""
 import json
-import platform
 import subprocess
 import sys
 
@@ -29,22 +28,6 @@ def run(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "unet"
     assert main(["train", "--data", str(data), "--out", str(out), "--seed", "3", *TINY]) == 0
     return out
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
-def test_freed_memory_is_kept():
-    """The second large array of a size takes no new page from the system: in a process of its own, since it is for good."""
-    code = ("import resource, numpy as np\n"
-            "from tinyseg.cli.common import keep_freed_memory\n"
-            "keep_freed_memory()\n"
-            "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-            "for _ in range(2):\n"
-            "    before = faults()\n"
-            "    np.ones(3 << 20, np.uint8)\n"
-            "    print(faults() - before)\n")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    first, second = map(int, done.stdout.split())
-    assert first > 500 and second < 100, (first, second)
 
 
 def test_train_keeps_what_it_was_told(run, data):

@@ -16,7 +16,7 @@ ROOMS = {
     "What you call": ("tensor", "functional", "nn", "models", "optim", "schedules", "data", "metrics", "crf"),
     "Training and using a model": ("training", "checkpoint", "pretraining", "weights", "inference", "tiling", "plots"),
     "Seeing and checking": ("steps", "gradcheck", "pytest_plugin", "sizes", "backends"),
-    "What it is made of": ("op", "graph", "versions", "rng", "files"),
+    "What it is made of": ("op", "graph", "versions", "buffers", "rng", "files"),
     "Courses": ("course", "demo"),
 }
 # Most methods of a tensor are ops, documented there.

@@ -2,7 +2,7 @@
 
     python tests/bench/ops_beside_torch.py [--rounds 15] [--only NAME …]
 
-Both allocate as the command line does (freed memory is kept).  Each function runs twice a turn, and the second call counts.
+Each function runs twice a turn, and the second call counts.
 """
 import argparse
 import statistics
@@ -14,7 +14,6 @@ import torch.nn.functional as TF
 
 import tinyseg as ts
 from tinyseg import functional as F
-from tinyseg.cli.common import keep_freed_memory
 
 LARGE, MIDDLE = (8, 16, 128, 128), (4, 64, 64, 64)
 PARAMETERS = [(32, 16, 3, 3)] * 20 + [(256, 256, 3, 3)] * 3 + [(64,)] * 30             # 1.95 M in all
@@ -102,7 +101,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="what begins like this")
     args = parser.parse_args()
-    keep_freed_memory()
     torch.set_num_threads(2)
     print(f"{'':40}  torch ms   ours ms   ratio")
     for name, function, arrays in cases():

@@ -17,7 +17,6 @@ from typing import NoReturn
 
 from .. import __version__
 from . import course, evaluate, predict, step, tools, train
-from .common import keep_freed_memory
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_PIPE = 2, 130, 141
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, MemoryError)
@@ -41,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that wait for each other sleep instead of spinning: 7 % slower on an idle machine, but 2.5 times faster beside
     # one other busy program.  To be set before the first kernel starts the threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    keep_freed_memory()
     parser = Parser(prog="tinyseg", description="Train, use and check segmentation networks that you can read.",
                     allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tinyseg {__version__}")

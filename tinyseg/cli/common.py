@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -133,19 +132,6 @@ def load_checkpoint(path: str) -> tuple[Path, Checkpoint]:
             raise FileNotFoundError(f"{path}: holds no best.npz; give a checkpoint, or the folder of a run that has "
                                     f"ended its first epoch")
     return file, load(file)
-
-
-def keep_freed_memory() -> None:
-    """Have the allocator keep freed memory for the next step, which wants just as much, instead of returning it to the system.
-
-    What the system gets back it clears before it gives it out again: 7 to 10 % of a U-Net's training step.  It is a setting of
-    the whole process, so the library itself leaves it alone.  Only glibc (Linux) has it; elsewhere nothing happens.
-    """
-    m_trim_threshold, m_mmap_max = -1, -4                 # the names and numbers of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(m_mmap_max, 0)                            # large arrays from the heap too
-        mallopt(m_trim_threshold, -1)                     # of which nothing is cut off
 
 
 COMPILING = "compiling kernels, once per machine: half a minute, or three minutes for all of them"

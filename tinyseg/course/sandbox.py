@@ -234,9 +234,8 @@ def compile_kernels() -> None:
 def _copy_kernels(folder: Path) -> Path:
     """The compiled kernels of this machine in a cache of the worker's own: what it writes there harms nobody."""
     compile_kernels()
-    kernel = next(kernel for kernel in vars(conv).values() if hasattr(kernel, "stats"))
     target = folder / _CacheLocator.get_suitable_cache_subpath(conv.__file__)
-    source = Path(kernel.stats.cache_path)
+    source = Path(conv.conv2d.stats.cache_path or "")
     target.mkdir(parents=True)
     for path in (*source.glob("*.nbi"), *source.glob("*.nbc")):
         shutil.copyfile(path, target / path.name)
