@@ -23,7 +23,7 @@ from numba import get_num_threads
 from .bands import CACHED, bands_of, ceil_div, extent, fill, keeps_rows, offsets_of, places_of
 from .conv_weights import weigh
 from .inner import inner
-from .simd import COLS, ROWS, TILE, add_products, add_tile, lanes, lanes_of, store_rows, store_tile, zero_tile
+from .simd import COLS, ROWS, TILE, add_products, add_tile, lanes, lanes_of, prefetch, store_rows, store_tile, zero_tile
 from .tasks import each_task
 
 CHANNEL_ROWS = 96                 # rows of flat under a tile that stay in the first-level cache
@@ -61,6 +61,9 @@ def multiply(out, at, pitch, places, bias, outputs, packed, w, w_block, flat, po
         for b in range(blocks[0], blocks[1]):
             tile = zero_tile(flat, TILE)
             first = w + b * w_block
+            for n in range(0 if more else COLS):
+                for o in range(b * ROWS, min(outputs, (b + 1) * ROWS)):
+                    prefetch(out, at + o * pitch + places[v + n], 1)
             for k in range(depth):
                 tile = add_products(tile, ROWS, packed, first + k * ROWS, flat, positions, v, offsets[k])
             kept = (v // COLS * (blocks[1] - blocks[0]) + b - blocks[0]) * size
