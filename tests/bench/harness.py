@@ -22,6 +22,7 @@ import tinyseg as ts
 
 HERE = pathlib.Path(__file__).parent
 MIB = 2**20
+PAUSE = 0.02             # seconds
 Row = dict[str, Any]
 # glibc hands large blocks back to the system, and takes them anew; so it keeps them (32 MiB is its largest threshold)
 RAISED = {"MALLOC_MMAP_THRESHOLD_": str(32 * MIB), "MALLOC_TRIM_THRESHOLD_": str(1024 * MIB), "MALLOC_TOP_PAD_": str(64 * MIB)}
@@ -30,10 +31,10 @@ RAISED = {"MALLOC_MMAP_THRESHOLD_": str(32 * MIB), "MALLOC_TRIM_THRESHOLD_": str
 # Time -----------------------------------------------------------------------------------------------------------------
 
 def in_turns(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call: {name: [rounds]}.  Every round calls each function twice and times the second call.
+    """Seconds of each call: {name: [rounds]}.  Every round calls each function twice, after a pause, and times the second call.
 
-    The first call brings the function's threads and data back, which the others have driven out: the threads of one
-    library go on spinning for a while after its call, and slow down the next one's.
+    The threads of one library go on spinning for some milliseconds after its call, in the way of the next one's: the pause is
+    longer.  The first call brings the function's own threads and data back, which the others have driven out.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
@@ -41,6 +42,7 @@ def in_turns(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, 
     gc.disable()
     for _ in range(rounds):
         for name, function in functions.items():
+            time.sleep(PAUSE)
             function()
             started = time.perf_counter()
             function()
