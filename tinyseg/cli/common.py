@@ -134,7 +134,7 @@ def load_checkpoint(path: str) -> tuple[Path, Checkpoint]:
     return file, load(file)
 
 
-COMPILING = "compiling kernels, once per machine: half a minute, or three minutes for all of them"
+COMPILING = "compiling kernels, once per machine: half a minute, or two for all of them"
 
 
 def announce_compilation() -> None:
