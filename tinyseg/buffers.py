@@ -1,8 +1,8 @@
 """Large arrays, out of memory that is used again.
 
 A training step needs the same arrays as the step before.  Yet NumPy gives each of them back to the C library, and that gives
-large blocks back to the system.  Then every page of a new array has to be found and cleared, which on images of 256 x 256 is
-a fifth of a step of the U-Net.  So what ops and kernels make comes from here:
+large blocks back to the system.  Then every page of a new array has to be found and cleared, in every step.  So what ops and
+kernels make comes from here:
 
     y = buffers.empty((8, 16, 128, 128), np.float32)          # as np.empty
 

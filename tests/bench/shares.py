@@ -16,9 +16,9 @@ from types import SimpleNamespace
 from unittest import mock
 
 import harness
-from systems import SYSTEMS, training_step
+from systems import SYSTEMS, UNET, training_step
 
-from tinyseg import backends
+from tinyseg import backends, buffers
 from tinyseg.op import REGISTRY
 from tinyseg.optim import Optimizer
 
@@ -65,8 +65,17 @@ def clocked():
 
 
 def jobs(options):
-    tiny = {"U-Net 16, 1·32x32": SYSTEMS["U-Net 16"]._replace(batch=1, size=32)}
-    return {name: partial(measure, system, options.rounds) for name, system in {**SYSTEMS, **tiny}.items()}
+    others = {f"U-Net 16, {batch}·{size}x{size}": UNET._replace(batch=batch, size=size) for batch, size in ((1, 32), (8, 256))}
+    systems = {**SYSTEMS, **others}
+    fresh = {f"{name}, nothing used again": partial(measure_without_pool, systems[name], options.rounds)
+             for name in ("U-Net 16", "U-Net 16, 8·256x256")}
+    return {**{name: partial(measure, system, options.rounds) for name, system in systems.items()}, **fresh}
+
+
+def measure_without_pool(system, rounds):
+    """With arrays that come from NumPy, all of them."""
+    with mock.patch.object(buffers, "SMALL", 1 << 62):
+        return measure(system, rounds)
 
 
 def measure(system, rounds):

@@ -1,8 +1,9 @@
 """Numba kernels on plain arrays: no Tensor, no graph.
 
 Rules of this floor: every output cell has one owner, so that the result has the same bits at any number of threads; a kernel
-and the `inner` functions that it calls stand in one file; the docstring is the index formula; kernels let go of Python's lock
-(nogil), so that images are decoded while they run.  `kernel.py_func` is the plain Python body, to step through with a debugger.
+and the `inner` functions that it alone calls stand in one file; the docstring is the index formula; kernels let go of Python's
+lock (nogil), so that images are decoded while they run.  `kernel.py_func` is the plain Python body, to step through with a
+debugger.
 """
 from __future__ import annotations
 
