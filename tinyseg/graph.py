@@ -14,7 +14,7 @@ from typing import Protocol, Union
 import numpy as np
 
 from .op import Array, Context, Op
-from .versions import Memory
+from .versions import Memory, share_memory
 
 _grad_enabled: contextvars.ContextVar[bool] = contextvars.ContextVar("grad_enabled", default=True)
 _creation = itertools.count()
@@ -106,12 +106,13 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
         node = nodes.pop()
         dy = pending.pop(node)
         handed_on = _gradients(node, dy)
+        new = _made_for_one(node, dy, handed_on)
         yield node, dy, handed_on
         for parent, dx in handed_on.items():
             if parent in ours:
                 pending[parent] += dx
                 continue
-            if parent in pending or _is_new(dx, node, dy, handed_on):
+            if parent in pending or parent in new:
                 ours.add(parent)
             pending[parent] = pending[parent] + dx if parent in pending else dx
         node.free()
@@ -143,11 +144,11 @@ def _gradients(node: Node, dy: Array) -> dict[Source, Array]:
     return total
 
 
-def _is_new(dx: Array, node: Node, dy: Array, handed_on: dict[Source, Array]) -> bool:
-    """Did the node's backward make this array for this one parent?  (Then it may be written to.)"""
-    kept = (dy, *vars(node.context).values())
-    return (dx.flags.writeable and sum(np.may_share_memory(dx, other) for other in handed_on.values()) <= 1
-            and not any(np.may_share_memory(dx, array) for array in kept if isinstance(array, np.ndarray)))
+def _made_for_one(node: Node, dy: Array, handed_on: dict[Source, Array]) -> set[Source]:
+    """The parents for each of which alone the node's backward made an array.  (Then it may be written to.)"""
+    kept = [dy, *(value for value in vars(node.context).values() if isinstance(value, np.ndarray))]
+    return {parent for parent, dx in handed_on.items() if dx.flags.writeable and not share_memory(dx, kept)
+            and not share_memory(dx, [array for other, array in handed_on.items() if other is not parent])}
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
