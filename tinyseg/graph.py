@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol, Union
 
@@ -100,21 +101,25 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
     nodes = _reachable(root)
     for node in nodes:
         _check_intact(node)
+    uses = Counter(parent for node in nodes for parent in node.parents)
     pending: dict[Source, Array] = {root: grad}
     ours: set[Source] = set()                 # whose pending gradient is an array that nobody else has
     while nodes:
         node = nodes.pop()
         dy = pending.pop(node)
         handed_on = _gradients(node, dy)
-        new = _made_for_one(node, dy, handed_on)
         yield node, dy, handed_on
         for parent, dx in handed_on.items():
             if parent in ours:
                 pending[parent] += dx
-                continue
-            if parent in pending or parent in new:
+            elif parent in pending:
+                pending[parent] = pending[parent] + dx
                 ours.add(parent)
-            pending[parent] = pending[parent] + dx if parent in pending else dx
+            else:
+                pending[parent] = dx
+                written_or_kept = uses[parent] > 1 or not isinstance(parent, Node)
+                if written_or_kept and _is_new(parent, node, dy, handed_on):
+                    ours.add(parent)
         node.free()
     for leaf, dx in pending.items():
         assert not isinstance(leaf, Node)
@@ -144,11 +149,12 @@ def _gradients(node: Node, dy: Array) -> dict[Source, Array]:
     return total
 
 
-def _made_for_one(node: Node, dy: Array, handed_on: dict[Source, Array]) -> set[Source]:
-    """The parents for each of which alone the node's backward made an array.  (Then it may be written to.)"""
-    kept = [dy, *(value for value in vars(node.context).values() if isinstance(value, np.ndarray))]
-    return {parent for parent, dx in handed_on.items() if dx.flags.writeable and not share_memory(dx, kept)
-            and not share_memory(dx, [array for other, array in handed_on.items() if other is not parent])}
+def _is_new(parent: Source, node: Node, dy: Array, handed_on: dict[Source, Array]) -> bool:
+    """Did the node's backward make the array for this parent alone?  (Then it may be written to.)"""
+    dx = handed_on[parent]
+    others = [array for other, array in handed_on.items() if other is not parent]
+    kept = [value for value in vars(node.context).values() if isinstance(value, np.ndarray)]
+    return dx.flags.writeable and not share_memory(dx, (dy, *others, *kept))
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
