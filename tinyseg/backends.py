@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .kernels import (conv, conv_depthwise, conv_direct, product, product_few, product_weights, simd, strided, taps,
@@ -166,6 +167,7 @@ class Choice:
 
     def __init__(self, table: tuple[Algorithm, ...]):
         self.table, self.setting = table, "fast"
+        self._first_fit = lru_cache(maxsize=4096)(self._find)
 
     def use(self, setting: str) -> None:
         """Change the setting for good; ValueError if there is no such one."""
@@ -186,6 +188,9 @@ class Choice:
 
     def algorithm(self, work: Work) -> Algorithm:
         """The first of the table that may be used and fits."""
+        return self._first_fit(self.setting, work)
+
+    def _find(self, setting: str, work: Work) -> Algorithm:
         return next(algorithm for algorithm in self.table if self.allows(algorithm) and algorithm.fits(work))
 
     def allows(self, algorithm: Algorithm) -> bool:
