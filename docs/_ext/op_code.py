@@ -84,7 +84,7 @@ def _classes(function: Any) -> list[Any]:
 
 
 def kernels(op: type[Op]) -> dict[str, list[Any]]:
-    """The kernels that forward and backward run on the op's samples, {"forward": […], "backward": […]}.
+    """The kernels that forward (with and without a gradient) and backward run on samples, {"forward": […], "backward": […]}.
 
     They are only noted, not run: nothing is compiled, and what comes out means nothing.
     """
@@ -93,6 +93,7 @@ def kernels(op: type[Op]) -> dict[str, list[Any]]:
         context = Context((True,) * len(sample.arrays))
         with np.errstate(all="ignore"):
             with noting(seen["forward"]):
+                op.forward(Context((False,) * len(sample.arrays)), *sample.arrays, **sample.settings)
                 y = op.forward(context, *sample.arrays, **sample.settings)
             with noting(seen["backward"]):
                 op.backward(context, np.ones_like(y[0] if isinstance(y, tuple) else y))

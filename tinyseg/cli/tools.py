@@ -64,7 +64,7 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def warmup(options: argparse.Namespace) -> int:
-    """Run every op on its own samples, forward and backward, and every optimizer, in both precisions.
+    """Run every op on its own samples, without a gradient and with one, and every optimizer, in both precisions.
 
     And convolutions with more channels than samples have: `backends` has other algorithms for them (Winograd's, taps, products,
     strided).
@@ -83,6 +83,7 @@ def warmup(options: argparse.Namespace) -> int:
             for dtype in (np.float32, np.float64):
                 real = [x is not None and x.dtype.kind == "f" for x in sample.arrays]
                 arrays = [x.astype(dtype) if is_real else x for x, is_real in zip(sample.arrays, real)]
+                op.forward(Context((False,) * len(arrays)), *arrays, **sample.settings)
                 context = Context(tuple(real))
                 out = op.forward(context, *arrays, **sample.settings)
                 op.backward(context, np.ones_like(out[0] if isinstance(out, tuple) else out))

@@ -25,9 +25,8 @@ def max_pool2d(input: TensorLike, kernel_size: IntPair, stride: IntPair | None =
     """
     x, dilation = tensor(input), pair("max_pool2d: dilation", dilation)
     kernel, stride, padding = _window("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
-    y, indices = apply(MaxPool2d, x, kernel_size=kernel, stride=stride, padding=padding, dilation=dilation,
-                       ceil_mode=bool(ceil_mode))
-    return (y, indices) if return_indices else y
+    return apply(MaxPool2d, x, kernel_size=kernel, stride=stride, padding=padding, dilation=dilation,
+                 ceil_mode=bool(ceil_mode), return_indices=bool(return_indices))
 
 
 def max_unpool2d(input: TensorLike, indices: TensorLike, kernel_size: IntPair, stride: IntPair | None = None,

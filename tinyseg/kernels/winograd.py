@@ -24,33 +24,44 @@ from .. import buffers
 from .inner import inner
 from .simd import REGISTERS, add_outer, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
-from .winograd_tiles import (block_of, ceil_div, collect, corners_of, fill, places_of, plan, transform_input2, transform_input4,
-                             transform_kernel2, transform_kernel4, transform_output2, transform_output4)
+from .winograd_tiles import (block_of, ceil_div, collect, corners_of, fill, places_of, plan, spread_run, transform_input2,
+                             transform_input4, transform_kernel2, transform_kernel4, transform_output2, transform_output4)
 from .winograd_weights import weigh
 
 TILES = 8 if REGISTERS == 32 else 4      # of a register tile, which has two vectors of outputs for each, or the last one
 PAIR = 2 * TILES
 CACHED = 1 << 18                         # values of V and M: they stay in the second-level cache
-
-TAPS = np.arange(9)
-FLIPPED = TAPS[::-1].copy()
+KERNELS = 32                             # channels whose kernels are transformed together
 
 
 @inner
-def transform_kernels(block, u, step, weight, taps, outputs, channels, out_step, in_step, m):
-    """U[ξ, c, o] for o // lanes = block; kernel (o, c) is weight[o·out_step + c·in_step + taps[…]]."""
-    width = lanes(u)
-    g = np.zeros(9 * width, u.dtype)
+def gather_kernels(g, weight, start, out_step, in_step, outputs, channels):
+    """g[c, k, o] = weight[start + o·out_step + c·in_step + k],  k < 9, o < lanes"""
+    width = lanes(g)
+    if in_step == 9:                                      # one run of memory for each output
+        spread_run(g, np.arange(9 * channels) * width, 0, weight, start, out_step, outputs, 0, 9 * channels)
+        return
     for c in range(channels):
         for k in range(9):
-            start = block * width * out_step + c * in_step + taps[k]
-            for o in range(min(width, outputs - block * width)):
-                g[k * width + o] = weight[start + o * out_step]
-        to = (block * channels + c) * width
+            for o in range(outputs):
+                g[(c * 9 + k) * width + o] = weight[start + c * in_step + o * out_step + k]
+
+
+@inner
+def transform_kernels(task, u, step, weight, flipped, outputs, channels, out_step, in_step, m):
+    """U[ξ, c, o] for o // lanes = block and some c; kernel (o, c) is weight[o·out_step + c·in_step …], flipped or not."""
+    width, parts = lanes(u), ceil_div(channels, KERNELS)
+    block, first = task // parts, task % parts * KERNELS
+    count, outputs = min(KERNELS, channels - first), min(width, outputs - block * width)
+    g = np.zeros(KERNELS * 9 * width, u.dtype)
+    gather_kernels(g, weight, block * width * out_step + first * in_step, out_step, in_step, outputs, count)
+    corner, down, right = (8 * width, -3 * width, -width) if flipped else (0, 3 * width, width)
+    for c in range(count):
+        of, to = c * 9 * width + corner, (block * channels + first + c) * width
         if m == 4:
-            transform_kernel4(u, to, 6 * step, step, g, 0, 3 * width, width)
+            transform_kernel4(u, to, 6 * step, step, g, of, down, right)
         else:
-            transform_kernel2(u, to, 4 * step, step, g, 0, 3 * width, width)
+            transform_kernel2(u, to, 4 * step, step, g, of, down, right)
 
 
 @inner
@@ -150,17 +161,17 @@ class Winograd:
         self.m = m
 
     def conv2d(self, y, x, weight, bias, geometry):
-        self.convolve(y, x, weight, bias, TAPS, weight[0].size, 9, geometry[2:4], geometry[4:])
+        self.convolve(y, x, weight, bias, False, weight[0].size, 9, geometry[2:4], geometry[4:])
 
     def conv2d_input_grad(self, dx, dy, weight, bias, geometry):
         (top, left), dilation = geometry[2:4], geometry[4:]
         padding = (2 * dilation[0] - top, 2 * dilation[1] - left)
-        self.convolve(dx, dy, weight, bias, FLIPPED, 9, weight[0].size, padding, dilation)
+        self.convolve(dx, dy, weight, bias, True, 9, weight[0].size, padding, dilation)
 
     def conv2d_weight_grad(self, dw, x, dy, geometry):
         weigh(dw, x, dy, geometry[2:4], geometry[4:], self.m)
 
-    def convolve(self, y, x, weight, bias, taps, out_step, in_step, padding, dilation):
+    def convolve(self, y, x, weight, bias, flipped, out_step, in_step, padding, dilation):
         """y[n, o, i, j] = bias[o] + Σ_cuv weight[o·out_step + c·in_step + taps[u, v]] x[n, c, i + u·δ - p, j + v·δ - p]"""
         m, width, threads, (batch, channels, _, columns) = self.m, lanes_of(x), get_num_threads(), x.shape
         places, blocks, pairs = (m + 2)**2, -(-y.shape[1] // width), -(-y.shape[1] // (2 * width))
@@ -172,7 +183,8 @@ class Winograd:
         parts = max(1, min(pairs, -(-2 * threads // max(tasks, 1))))
         from_x = places_of(cuts.rows + 2, columns, cuts.pitch + 2 * dilation[1], -padding[1], width)
         to_y = places_of(cuts.rows, y.shape[3], cuts.pitch, 0, width)
-        each_task(transform_kernels, blocks, (u, u_step, weight.ravel(), taps, y.shape[1], channels, out_step, in_step, m))
+        each_task(transform_kernels, blocks * -(-channels // KERNELS),
+                  (u, u_step, weight.ravel(), flipped, y.shape[1], channels, out_step, in_step, m))
         each_task(convolve_blocks, threads, (y.ravel(), y.shape, x.ravel(), x.shape, u, u_step, bias, padding, dilation, m,
                                              tuple(cuts), from_x, to_y, parts, tasks * parts, threads))
 

@@ -15,22 +15,25 @@ class MaxPool2d(Op):
     """y[n, c, i, j] = max_uv x[n, c, i·s + u·d - p, j·s + v·d - p], outside the image -∞;   dx: dy to where the maximum was
 
     Of equal maxima the first in the window, row by row, takes all the gradient.  The second result holds its place in the
-    (unpadded) plane, h·W + w: what SegNet's decoder unpools with.
+    (unpadded) plane, h·W + w: what SegNet's decoder unpools with.  Where nobody wants it, and no gradient, it is not sought.
     """
 
-    def forward(ctx, x, *, kernel_size, stride, padding, dilation, ceil_mode):
-        size = _output_size(x, kernel_size, stride, padding, dilation, ceil_mode)
-        y, indices = buffers.empty((*x.shape[:2], *size), x.dtype), buffers.empty((*x.shape[:2], *size), np.int64)
-        kernels.max_pool2d(planes(y), planes(indices), planes(dense(x)), kernel_size, (*stride, *padding, *dilation))
-        ctx.indices, ctx.shape = indices, x.shape
-        return y, indices
+    def forward(ctx, x, *, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
+        size, geometry = _output_size(x, kernel_size, stride, padding, dilation, ceil_mode), (*stride, *padding, *dilation)
+        y = buffers.empty((*x.shape[:2], *size), x.dtype)
+        if not (return_indices or ctx.needs_input_grad[0]):
+            kernels.max_pool2d(planes(y), planes(dense(x)), kernel_size, geometry)
+            return y
+        ctx.indices, ctx.shape = buffers.empty(y.shape, np.int64), x.shape
+        kernels.max_pool2d_with_indices(planes(y), planes(ctx.indices), planes(dense(x)), kernel_size, geometry)
+        return (y, ctx.indices) if return_indices else y
 
     def backward(ctx, dy):
         dx = buffers.empty(ctx.shape, dy.dtype)
         kernels.scatter_planes(_flat_planes(dx), _flat_planes(dense(dy)), _flat_planes(ctx.indices))
         return (dx,)
 
-    def reference(x, *, kernel_size, stride, padding, dilation, ceil_mode):
+    def reference(x, *, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
         size = _output_size(x, kernel_size, stride, padding, dilation, ceil_mode)
         y, indices = np.empty((*x.shape[:2], *size), x.dtype), np.empty((*x.shape[:2], *size), np.int64)
         for n, c, i, j in np.ndindex(*y.shape):
@@ -38,19 +41,20 @@ class MaxPool2d(Op):
                      for w in _taps(j, 1, x.shape[3], kernel_size, stride, padding, dilation)]
             h, w = max(cells, key=lambda cell: x[(n, c) + cell].real)        # the first of equal ones
             y[n, c, i, j], indices[n, c, i, j] = x[n, c, h, w], h * x.shape[3] + w
-        return y, indices
+        return (y, indices) if return_indices else y
 
     def samples(rng):
-        for shape, kernel, stride, padding, dilation, ceil_mode in [
-            ((2, 3, 6, 4), (2, 2), (2, 2), (0, 0), (1, 1), False),
-            ((1, 2, 5, 5), (2, 2), (2, 2), (0, 0), (1, 1), True),            # a partial last window
-            ((1, 2, 7, 5), (3, 3), (2, 2), (1, 1), (1, 1), False),           # overlapping, padded
-            ((1, 1, 3, 3), (2, 2), (2, 2), (1, 1), (1, 1), True),            # the last window would start in the padding
-            ((2, 1, 5, 7), (3, 2), (1, 3), (1, 0), (2, 3), False),           # every axis different, tight dilation
-            ((1, 1, 4, 4), (1, 1), (3, 3), (0, 0), (1, 1), False),           # stride beyond the kernel
+        for shape, kernel, stride, padding, dilation, ceil_mode, return_indices in [
+            ((2, 3, 6, 4), (2, 2), (2, 2), (0, 0), (1, 1), False, False),
+            ((1, 2, 5, 5), (2, 2), (2, 2), (0, 0), (1, 1), True, True),      # a partial last window
+            ((1, 2, 7, 5), (3, 3), (2, 2), (1, 1), (1, 1), False, False),    # overlapping, padded
+            ((1, 1, 3, 3), (2, 2), (2, 2), (1, 1), (1, 1), True, False),     # the last window would start in the padding
+            ((2, 1, 5, 7), (3, 2), (1, 3), (1, 0), (2, 3), False, True),     # every axis different, tight dilation
+            ((1, 1, 4, 4), (1, 1), (3, 3), (0, 0), (1, 1), False, False),    # stride beyond the kernel
         ]:
             yield Sample((distinct(rng, *shape),), {"kernel_size": kernel, "stride": stride, "padding": padding,
-                                                    "dilation": dilation, "ceil_mode": ceil_mode})
+                                                    "dilation": dilation, "ceil_mode": ceil_mode,
+                                                    "return_indices": return_indices})
 
 
 class MaxUnpool2d(Op):

@@ -40,7 +40,8 @@ def max_pool(input: Any = ENCODER_IMAGE, kernel_size: IntPair = 2, stride: IntPa
 
 def _frames(x: Array, s: dict[str, tuple[int, int]]) -> Iterator[Frame]:
     pool = watch(reference(MaxPool2d), "y[n, c, i, j], indices[n, c, i, j] =",
-                 lambda at: (at["i"], at["j"], at["cells"], (at["h"], at["w"])), x[None, None], ceil_mode=False, **s)
+                 lambda at: (at["i"], at["j"], at["cells"], (at["h"], at["w"])), x[None, None], ceil_mode=False,
+                 return_indices=True, **s)
     y, indices = (result[0, 0] for result in pool.result)
     pooled, places = np.full(y.shape, np.nan), np.full(y.shape, np.nan)
     for i, j, cells, maximum in pool.moments:

@@ -44,7 +44,7 @@ def _upsampling_frames(x: Array, s: int) -> Iterator[Frame]:
     size, aligned = tuple(n * s for n in x.shape), tuple(s * (n - 1) + 1 for n in x.shape)
     encoded = np.resize(ENCODER_IMAGE, size)
     indices = reference(MaxPool2d)(encoded[None, None], kernel_size=(s, s), stride=(s, s), padding=(0, 0),
-                                   dilation=(1, 1), ceil_mode=False)[1]
+                                   dilation=(1, 1), ceil_mode=False, return_indices=True)[1]
     kernel = bilinear_(Tensor(np.empty((1, 1, 2 * s - 1, 2 * s - 1)))).numpy()
     step, crop = (1 / s, 1 / s), (s - 1, s - 1)
     indices_panel, kernel_panel = grid("Indices of the encoder's maxima", indices[0, 0]), grid("Kernel", kernel[0, 0])
