@@ -30,7 +30,7 @@ from .tasks import each_task
 
 ROWS = 8 if REGISTERS == 32 else 4
 PAIRS = 2 * ROWS
-RUN = 128         # of what is summed: so much of a panel, and the pixels it meets, stay in the first-level cache
+RUN = 160         # of what is summed: so much of a panel, and the pixels it meets, stay in the first-level cache
 TASKS = 8         # of the weight gradient: fixed, since the order of sums depends on it
 
 
@@ -38,24 +38,22 @@ TASKS = 8         # of the weight gradient: fixed, since the order of sums depen
 def multiply(total, at, flat, rows, cols, panel, start, wide, seen):
     """total[at + (i, o)] = Σ_t flat[rows[i] + cols[t]] · panel[start + (t, o)] for `wide` vectors of o.  `seen`: += it.
 
-    The number of rows is a multiple of ROWS.  A run of t, which stays in the first-level cache, meets all rows.
+    The number of rows is a multiple of ROWS.  A run of t, which stays in the first-level cache, meets all rows.  The two loops
+    over t differ in nothing but how many vectors they know of: a number from outside costs them a fifth of their speed.
     """
-    step = wide * lanes(flat)
-    if cols.size == 0:
-        total[at:at + rows.size * step] = 0
-    for first in range(0, cols.size, RUN):
-        adds, last = seen or first > 0, min(cols.size, first + RUN)
+    width, runs = lanes(flat), max(1, ceil_div(cols.size, RUN))
+    for run in range(runs):
+        adds, first, last = seen or run > 0, run * cols.size // runs, (run + 1) * cols.size // runs
         for i in range(0, rows.size, ROWS):
-            to = at + i * step
             if wide == 2:
-                pairs = zero_tile(flat, PAIRS)
+                to, pairs = at + i * 2 * width, zero_tile(flat, PAIRS)
                 for t in range(first, last):
-                    pairs = add_picked(pairs, ROWS, flat, rows, i, cols[t], panel, start + t * step)
+                    pairs = add_picked(pairs, ROWS, flat, rows, i, cols[t], panel, start + t * 2 * width)
                 store_tile(add_tile(pairs, total, to) if adds else pairs, total, to)
             else:
-                tile = zero_tile(flat, ROWS)
+                to, tile = at + i * width, zero_tile(flat, ROWS)
                 for t in range(first, last):
-                    tile = add_picked(tile, ROWS, flat, rows, i, cols[t], panel, start + t * step)
+                    tile = add_picked(tile, ROWS, flat, rows, i, cols[t], panel, start + t * width)
                 store_tile(add_tile(tile, total, to) if adds else tile, total, to)
 
 
