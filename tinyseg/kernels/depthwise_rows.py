@@ -21,7 +21,7 @@ from .inner import inner
 from .simd import INDEX, Emitter, add_sums, add_tile, lanes, store_tile, zero_tile
 
 ROWS = 8              # of a tile
-BAND = 1 << 12        # positions of a band: 16 KiB in float32
+BAND = 1 << 11        # positions of a band: 8 KiB in float32
 
 
 def window(emit, position, start, pitch, columns, rows, step):
