@@ -69,7 +69,7 @@ def add_taps(typing, tile, flat, at, plane, dy, start, line):
     def generate(context, builder, signature, values):
         emit = Emitter(context, builder, signature, values, tile.dtype)
         total, upper, lower = emit.tile(0), emit.load(4, values[5]), emit.load(4, values[5], values[6])
-        for k, upstream in enumerate((builder.fadd(upper, lower), builder.fsub(upper, lower), upper, lower)):
+        for k, upstream in (2, upper), (3, lower), (0, builder.fadd(upper, lower)), (1, builder.fsub(upper, lower)):
             for v in range(3):
                 tap = emit.broadcast(emit.item(1, values[2], builder.mul(values[3], INDEX(k)), v))
                 total[3 * k + v] = emit.multiply_add(tap, upstream, total[3 * k + v])
