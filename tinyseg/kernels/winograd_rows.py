@@ -69,7 +69,7 @@ def add_taps(typing, tile, flat, at, plane, dy, start, line):
     def generate(context, builder, signature, values):
         emit = Emitter(context, builder, signature, values, tile.dtype)
         total, upper, lower = emit.tile(0), emit.load(4, values[5]), emit.load(4, values[5], values[6])
-        for k, upstream in enumerate((builder.fadd(upper, lower), builder.fsub(upper, lower), upper, lower)):
+        for k, upstream in (2, upper), (3, lower), (0, builder.fadd(upper, lower)), (1, builder.fsub(upper, lower)):
             for v in range(3):
                 tap = emit.broadcast(emit.item(1, values[2], builder.mul(values[3], INDEX(k)), v))
                 total[3 * k + v] = emit.multiply_add(tap, upstream, total[3 * k + v])
@@ -125,15 +125,18 @@ def pack(packed, weight, start, outputs, channels, out_step, in_step, flipped):
 
 @inner
 def multiply(y, at, area, line, bias, first, outputs, packed, flat, positions, places, vectors, plane, channels):
-    """The two rows of y[at + o·area + places[v] …] for outputs o: bias[first + o] + their sums."""
+    """The two rows of y[at + o·area + places[v] …] for outputs o: bias[first + o] + their sums.
+
+    Where the next tile of positions will be written is asked for a round of outputs before.
+    """
     for v in range(0, vectors, COLS):
         a = 0
         for o in range(0, outputs, ROWS):
             count = min(ROWS, outputs - o)
             for n in range(COLS):
                 for r in range(o, o + count):
-                    prefetch(y, at + r * area + places[v + n], 1)
-                    prefetch(y, at + r * area + line + places[v + n], 1)
+                    prefetch(y, at + r * area + places[v + COLS + n], 1)
+                    prefetch(y, at + r * area + line + places[v + COLS + n], 1)
             upper, lower = zero_tile(flat, TILE), zero_tile(flat, TILE)
             for half in range(2):
                 for c in range(channels):
@@ -156,7 +159,7 @@ def compute(worker, y, y_shape, x, x_shape, weight, bias, padding, channels, ste
     most, pitch, plane = layout_of(height, wide, bands, width)
     flat, image = np.empty(channels * 4 * plane, y.dtype), np.empty((2 * most + 2) * pitch, y.dtype)
     packed, packed_group = np.empty(ceil_div(outputs, ROWS) * ROWS * channels * 12, y.dtype), -1
-    positions, places = np.empty(most * each + COLS, np.int64), np.empty(most * each + COLS, np.int64)
+    positions, places = np.empty(most * each + 2 * COLS, np.int64), np.empty(most * each + 2 * COLS, np.int64)
     tasks = groups * batch * bands
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
         group, (n, row, pairs) = task // (batch * bands), cut_of(task % (batch * bands), bands, height)
@@ -165,7 +168,7 @@ def compute(worker, y, y_shape, x, x_shape, weight, bias, padding, channels, ste
             packed_group = group
         transform(flat, image, x, x_shape, n, (group * channels, (group + 1) * channels), row, pairs, padding, pitch, plane)
         first, vectors = group * outputs, pairs * each
-        for v in range(vectors + COLS):                           # the last one is repeated up to a whole tile
+        for v in range(vectors + 2 * COLS):                           # the last one is repeated up to a whole tile
             t, j = min(v, vectors - 1) // each, min(v, vectors - 1) % each * width
             positions[v], places[v] = t * pitch + j, 2 * t * wide + j
         multiply(y, (n * y_shape[1] + first) * area + row * wide, area, wide, bias, first, outputs, packed, flat, positions,
