@@ -28,7 +28,7 @@ from .simd import REGISTERS, add_picked, add_tile, lanes, lanes_of, store_tile, 
 from .simd_squares import gather_columns
 from .tasks import each_task
 
-ROWS = 9 if REGISTERS == 32 else 4
+ROWS = 9 if REGISTERS == 32 else 4        # 9: the 27 taps of a 3x3 kernel on an image are whole tiles
 PAIRS = 2 * ROWS
 RUN = 160         # of what is summed: so much of a panel, and the pixels it meets, stay in the first-level cache
 BLOCK = 8         # channels whose weights are packed together
