@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads
 
-from .bands import CACHED, bands_of, ceil_div, extent, fill, offsets_of
+from .bands import CACHED, bands_of, ceil_div
 from .conv_direct import kernel_taps, phase_taps
 from .inner import inner
 from .product_columns import pack_transposed
@@ -28,7 +28,7 @@ from .simd import REGISTERS, add_picked, add_tile, lanes, lanes_of, store_tile, 
 from .simd_squares import gather_columns
 from .tasks import each_task
 
-ROWS = 9 if REGISTERS == 32 else 4
+ROWS = 9 if REGISTERS == 32 else 4        # 9: the 27 taps of a 3x3 kernel on an image are whole tiles
 PAIRS = 2 * ROWS
 RUN = 160         # of what is summed: so much of a panel, and the pixels it meets, stay in the first-level cache
 BLOCK = 8         # channels whose weights are packed together
@@ -59,18 +59,42 @@ def multiply(total, at, flat, rows, cols, panel, start, wide, seen):
 
 
 @inner
+def copy_padded(flat, x, shape, images, channels, top, left, rows, pitch):
+    """flat[c, n, i, j] = x[n, c, i + top, j + left] for channels and images (first, last), i < rows, j < pitch; 0 beside x.
+
+    All in one function: a call for each row would count references to the arrays, which takes as long as copying.
+    """
+    height, width, step, at = shape[2], shape[3], lanes(x), 0
+    first = min(pitch, max(0, -left))
+    last = max(first, min(pitch, width - left))
+    for c in range(channels[0], channels[1]):
+        for n in range(images[0], images[1]):
+            for h in range(top, top + rows):
+                inside = last if 0 <= h < height else first
+                source = ((n * shape[1] + c) * height + h) * width + left
+                for j in range(first):
+                    flat[at + j] = 0
+                for j in range(first, inside - step + 1, step):
+                    store_tile(add_tile(zero_tile(flat, 1), x, source + j), flat, at + j)
+                for j in range(inside - (inside - first) % step, inside):
+                    flat[at + j] = x[source + j]
+                for j in range(inside, pitch):
+                    flat[at + j] = 0
+                at += pitch
+
+
+@inner
 def band_of(x, shape, images, channels, rows, out_w, kernel, geometry, copies):
     """(flat, where it begins, how far apart its rows, channels, images are): what is under the taps for some output rows."""
-    stride_h, stride_w = geometry[:2]
+    stride_h, stride_w, top, left, dilation_h, dilation_w = geometry
     if not copies:
         area = shape[2] * shape[3]
         return x, (images[0] * shape[1] + channels[0]) * area + rows[0] * stride_h * shape[3], shape[3], area, shape[1] * area
-    dense, wide = (1, 1, *geometry[2:]), (out_w - 1) * stride_w + 1
-    seen = (rows[0] * stride_h, (rows[1] - 1) * stride_h + 1)
-    many = images[1] - images[0]
-    pitch, plane, _ = extent(seen[1] - seen[0], wide, kernel, dense, True)
+    pitch = (out_w - 1) * stride_w + (kernel[1] - 1) * dilation_w + 1
+    seen = (rows[1] - rows[0] - 1) * stride_h + (kernel[0] - 1) * dilation_h + 1
+    many, plane = images[1] - images[0], seen * pitch
     flat = np.empty((channels[1] - channels[0]) * many * plane, x.dtype)
-    fill(flat, x, shape, images, channels, seen, wide, kernel, dense, True)
+    copy_padded(flat, x, shape, images, channels, rows[0] * stride_h - top, -left, seen, pitch)
     return flat, 0, pitch, many * plane, plane
 
 
@@ -86,6 +110,18 @@ def positions_of(start, images, rows, out_w, image, pitch, stride):
                 k += 1
     positions[k:] = positions[k - 1]
     return positions
+
+
+@inner
+def offsets_of(channels, taps, pitch, plane, dilation):
+    """c·plane + u·d·pitch + v·d for every tap (c, u, v); zeros behind them fill up a tile."""
+    offsets = np.zeros(ceil_div(channels * len(taps), ROWS) * ROWS, np.int64)
+    k = 0
+    for c in range(channels):
+        for t in range(len(taps)):
+            offsets[k] = c * plane + taps[t, 1] * dilation[0] * pitch + taps[t, 2] * dilation[1]
+            k += 1
+    return offsets
 
 
 @inner
@@ -134,7 +170,7 @@ def correlate_band(task, y, y_shape, x, x_shape, packed, bias, taps, firsts, ker
         step = min(2, vectors - v) * width
         for p in range(phases):
             here = taps[firsts[p]:firsts[p + 1]]
-            offsets = offsets_of(channels, here, kernel, pitch, plane, (1, 1, *geometry[2:]), True)[:channels * len(here)]
+            offsets = offsets_of(channels, here, pitch, plane, geometry[4:])[:channels * len(here)]
             multiply(total, p * positions.size * step, flat, positions, offsets, packed,
                      (firsts[p] * vectors + v * len(here)) * channels * width, step // width, False)
         pick_places(places, first, last, wide, up, rows[0], out_w, step, positions.size * step)
@@ -183,9 +219,8 @@ def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geome
     all_cuts, vectors, area = ceil_div(x_shape[0], many) * bands, ceil_div(outputs, width), out_h * out_w
     s, piece = task // pieces, task % pieces
     owned = (piece * channels // pieces, (piece + 1) * channels // pieces)
-    columns = (owned[1] - owned[0]) * len(taps)
+    room = ceil_div((owned[1] - owned[0]) * len(taps), ROWS) * ROWS
     upstream = np.empty(many * ceil_div(out_h, bands) * out_w * vectors * width, x.dtype)
-    offsets, room = np.zeros(ceil_div(columns, ROWS) * ROWS, np.int64), ceil_div(columns, ROWS) * ROWS
     for cut in range(s * all_cuts // sums, (s + 1) * all_cuts // sums):
         n, band = cut // bands * many, cut % bands
         images, rows = (n, min(x_shape[0], n + many)), (band * out_h // bands, (band + 1) * out_h // bands)
@@ -193,7 +228,7 @@ def weigh_bands(task, total, size, x, x_shape, dy, dy_shape, taps, kernel, geome
         count = (rows[1] - rows[0]) * out_w
         positions = positions_of(start, images[1] - n, rows[1] - rows[0], out_w, image, pitch, geometry)
         positions = positions[:(images[1] - n) * count]
-        offsets[:columns] = offsets_of(owned[1] - owned[0], taps, kernel, pitch, plane, (1, 1, *geometry[2:]), True)[:columns]
+        offsets = offsets_of(owned[1] - owned[0], taps, pitch, plane, geometry[4:])
         for v in range(0, vectors, 2):
             step = min(2, vectors - v) * width
             at = v * width * positions.size
