@@ -34,6 +34,22 @@ def test_dense_3x3_convolutions_are_winograds_where_that_is_less_work():
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
+def test_few_channels_are_winograds_along_columns_where_rows_are_whole_vectors_in_pairs():
+    def chosen(size=32, outputs=16, channels=3, groups=1, **changes):
+        images = {name: (1, groups * n, size, size) for name, n in (("image", channels), ("output", outputs))}
+        return backends.conv2d.algorithm(work(**dict(weight=(groups * outputs, channels, 3, 3), **images) | changes)).name
+
+    assert chosen() == chosen(outputs=8) == chosen(task="conv2d_weight_grad") == chosen(groups=4) == "winograd2x1"
+    assert chosen(channels=8, task="conv2d_input_grad") == "winograd2x1"
+    assert [chosen(size=31), chosen(size=34), chosen(outputs=7), chosen(itemsize=8), chosen(geometry=(1, 1, 2, 2, 2, 2)),
+            chosen(task="conv2d_input_grad"), chosen(outputs=lanes() + 1, task="conv2d_weight_grad")] == ["direct"] * 7
+
+
+def lanes():
+    return simd.lanes_of(np.empty(0, np.float32))
+
+
+@pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
 def test_dilated_convolutions_are_winograds_up_to_where_most_of_a_tile_is_around_the_image():
     image = dict(image=(1, 128, 45, 60), weight=(256, 128, 3, 3), output=(1, 256, 45, 60))
     chosen = [backends.conv2d.algorithm(work(geometry=(1, 1, d, d, d, d), **image)).name for d in (6, 12, 18, 24, 36)]

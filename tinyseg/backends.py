@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .kernels import (conv, conv_depthwise, conv_direct, product, product_few, product_weights, simd, strided, taps,
-                      winograd)
+                      winograd, winograd_rows)
 
 
 class Work(NamedTuple):
@@ -93,6 +94,19 @@ def is_dense_3x3(work: Work) -> bool:
             and work.geometry[:2] == (1, 1) and work.geometry[5] <= 32 and work.itemsize == 4)
 
 
+def pairs_rows(work: Work) -> bool:
+    """3x3 at stride 1 in float32, whole vectors in pairs of rows, and enough computed from each channel for transforming it.
+
+    Of the weight gradient, vectors of outputs that are mostly full.
+    """
+    outputs, channels, *kernel = work.weight
+    outputs = outputs * channels // work.image[1]                                                   # of a group
+    rows, room = channels if work.task == "conv2d_input_grad" else outputs, -(-outputs // lanes(work)) * lanes(work)
+    return (simd.COMPILED and kernel == [3, 3] and work.geometry[:2] == work.geometry[4:] == (1, 1) and work.itemsize == 4
+            and work.grid[0] % 2 == 0 and work.grid[1] % lanes(work) == 0 and rows >= 8
+            and (work.task != "conv2d_weight_grad" or 8 * outputs >= 5 * room))
+
+
 def products(work: Work, m: int) -> int:
     """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; with dilation it is δ x δ images."""
     tiles = [-(-size // (m * dilation)) * dilation for size, dilation in zip(work.grid, work.geometry[4:])]
@@ -138,6 +152,9 @@ CONV2D = (
     Algorithm("winograd2", winograd.f2, lambda work: is_dense_3x3(work) and pays_2(work),
               "3x3, stride 1, dilation 32 at most, float32, channels fill a vector; less to multiply than tap by tap",
               "less than half of the multiplications, and errors as small"),
+    Algorithm("winograd2x1", winograd_rows, pairs_rows,
+              "3x3, stride 1, no dilation, float32, 8 outputs or more, whole vectors in pairs of rows",
+              "two thirds of the multiplications: where channels are few, transforming columns alone costs little"),
     Algorithm("product", product, is_product,
               "1x1, or kernels no larger than the stride; no padding, no groups (weight gradients: 1x1, or many channels)",
               "no pixel is under two taps: a matrix product of the image as it lies in memory, or with its pixels sorted"),
@@ -166,6 +183,7 @@ class Choice:
 
     def __init__(self, table: tuple[Algorithm, ...]):
         self.table, self.setting = table, "fast"
+        self._first_fit = lru_cache(maxsize=4096)(self._find)
 
     def use(self, setting: str) -> None:
         """Change the setting for good; ValueError if there is no such one."""
@@ -186,6 +204,9 @@ class Choice:
 
     def algorithm(self, work: Work) -> Algorithm:
         """The first of the table that may be used and fits."""
+        return self._first_fit(self.setting, work)
+
+    def _find(self, setting: str, work: Work) -> Algorithm:
         return next(algorithm for algorithm in self.table if self.allows(algorithm) and algorithm.fits(work))
 
     def allows(self, algorithm: Algorithm) -> bool:

@@ -25,6 +25,13 @@ LINE = 64                    # bytes of a cache line, at which every array begin
 SPARE = 1.75                 # all blocks, lent and idle, may be this many times as large as the most that was ever lent at once
 
 
+class Loan(weakref.ref):
+    """A reference to a lease, and the block of memory behind it."""
+
+    block: np.ndarray
+    __hash__ = object.__hash__                           # each is one of its own
+
+
 class Pool:
     """Blocks of memory that are lent and come back.
 
@@ -38,7 +45,8 @@ class Pool:
 
     def __init__(self) -> None:
         self.lock, self.lent, self.most = threading.Lock(), 0, 0
-        self.returned: deque[np.ndarray] = deque()       # leases may die at any moment, even under the lock: they come in here
+        self.loans: set[Loan] = set()                    # of leases that live: a reference that is gone itself tells nobody
+        self.returned: deque[np.ndarray] = deque()       # blocks of those that do not, until the next lease
         self.idle: list[np.ndarray] = []                 # by size, and of one size the last to come back first
 
     def lend(self, size: int) -> ctypes.Array:
@@ -51,8 +59,15 @@ class Pool:
             self.lent += len(block)
             self.most = max(self.most, self.lent)
         lease = (ctypes.c_uint8 * len(block)).from_buffer(block.data)
-        weakref.finalize(lease, self.returned.append, block)
+        loan = Loan(lease, self.end)
+        loan.block = block
+        self.loans.add(loan)
         return lease
+
+    def end(self, loan: Loan) -> None:
+        """The lease is gone.  This may happen at any moment, even under the lock."""
+        self.loans.remove(loan)
+        self.returned.append(loan.block)
 
     def collect(self) -> None:
         """Take in what has come back."""
@@ -77,7 +92,7 @@ def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
     if size < SMALL:
         return np.empty(shape, dtype)
     lease = POOL.lend(size + LINE)
-    return np.ndarray(shape, dtype, memoryview(lease), offset=-ctypes.addressof(lease) % LINE)
+    return np.ndarray(shape, dtype, memoryview(lease), -ctypes.addressof(lease) % LINE)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:

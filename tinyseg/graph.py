@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol, Union
 
 import numpy as np
 
 from .op import Array, Context, Op
-from .versions import Memory
+from .versions import Memory, share_memory
 
 _grad_enabled: contextvars.ContextVar[bool] = contextvars.ContextVar("grad_enabled", default=True)
 _creation = itertools.count()
@@ -100,6 +101,7 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
     nodes = _reachable(root)
     for node in nodes:
         _check_intact(node)
+    uses = Counter(parent for node in nodes for parent in node.parents)
     pending: dict[Source, Array] = {root: grad}
     ours: set[Source] = set()                 # whose pending gradient is an array that nobody else has
     while nodes:
@@ -110,10 +112,14 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
         for parent, dx in handed_on.items():
             if parent in ours:
                 pending[parent] += dx
-                continue
-            if parent in pending or _is_new(dx, node, dy, handed_on):
+            elif parent in pending:
+                pending[parent] = pending[parent] + dx
                 ours.add(parent)
-            pending[parent] = pending[parent] + dx if parent in pending else dx
+            else:
+                pending[parent] = dx
+                written_or_kept = uses[parent] > 1 or not isinstance(parent, Node)
+                if written_or_kept and _is_new(parent, node, dy, handed_on):
+                    ours.add(parent)
         node.free()
     for leaf, dx in pending.items():
         assert not isinstance(leaf, Node)
@@ -143,11 +149,12 @@ def _gradients(node: Node, dy: Array) -> dict[Source, Array]:
     return total
 
 
-def _is_new(dx: Array, node: Node, dy: Array, handed_on: dict[Source, Array]) -> bool:
-    """Did the node's backward make this array for this one parent?  (Then it may be written to.)"""
-    kept = (dy, *vars(node.context).values())
-    return (dx.flags.writeable and sum(np.may_share_memory(dx, other) for other in handed_on.values()) <= 1
-            and not any(np.may_share_memory(dx, array) for array in kept if isinstance(array, np.ndarray)))
+def _is_new(parent: Source, node: Node, dy: Array, handed_on: dict[Source, Array]) -> bool:
+    """Did the node's backward make the array for this parent alone?  (Then it may be written to.)"""
+    dx = handed_on[parent]
+    others = [array for other, array in handed_on.items() if other is not parent]
+    kept = [value for value in vars(node.context).values() if isinstance(value, np.ndarray)]
+    return dx.flags.writeable and not share_memory(dx, (dy, *others, *kept))
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:

@@ -18,6 +18,8 @@ def pair(name: str, value: IntPair, minimum: int = 1) -> tuple[int, int]:
     >>> pair("stride", 2), pair("kernel_size", (3, 5))
     ((2, 2), (3, 5))
     """
+    if type(value) is int and value >= minimum:
+        return value, value
     if isinstance(value, str) or (isinstance(value, Sequence) and len(value) != 2):
         raise ValueError(f"{name}={value!r}: expected an integer or a pair (height, width)")
     values = (value, value) if not isinstance(value, Sequence) else tuple(value)

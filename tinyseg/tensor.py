@@ -12,7 +12,7 @@ import numpy as np
 
 from .graph import Node, Source, backward_steps, grad_enabled
 from .op import REGISTRY, Array, Context, Op
-from .versions import Memory
+from .versions import Memory, share_memory
 
 Dims = Union[int, tuple[int, ...], None]
 
@@ -273,8 +273,7 @@ def _source(tensor: Tensor | None) -> Source | None:
 def _relied_on(context: Context, tensors: list[Tensor | None], out: Tensor) -> list:
     """The memories whose arrays forward kept for backward, each with its state now."""
     kept = [value for value in vars(context).values() if isinstance(value, np.ndarray)]
-    memories = {id(t._memory): t._memory for t in (*tensors, out)
-                if t is not None and any(np.may_share_memory(value, t._array) for value in kept)}
+    memories = {id(t._memory): t._memory for t in (*tensors, out) if t is not None and share_memory(t._array, kept)}
     return [(memory, memory.stamp()) for memory in memories.values()]
 
 

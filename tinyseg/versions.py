@@ -6,6 +6,7 @@ its own writes; so only arrays that were handed out (`Tensor.data`) and that a g
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -25,6 +26,14 @@ def checksum(array: np.ndarray) -> int:
     if COMPILED and values.size >= LARGE and values.size % 8 == 0:
         return int(kernel.checksum(values.view(np.uint64)))
     return zlib.crc32(values.data)
+
+
+def share_memory(array: np.ndarray, others: Iterable[np.ndarray]) -> bool:
+    """May the array have memory in common with one of the others?"""
+    for other in others:
+        if array is other or np.may_share_memory(array, other):
+            return True
+    return False
 
 
 class Memory:

@@ -16,8 +16,9 @@ from types import SimpleNamespace
 from unittest import mock
 
 import harness
-from systems import SYSTEMS, UNET, training_step
+from systems import CLASSES, SYSTEMS, UNET, System, training_step
 
+import tinyseg as ts
 from tinyseg import backends, buffers
 from tinyseg.op import REGISTRY
 from tinyseg.optim import Optimizer
@@ -66,7 +67,8 @@ def clocked():
 
 def jobs(options):
     others = {f"U-Net 16, {batch}·{size}x{size}": UNET._replace(batch=batch, size=size) for batch, size in ((1, 32), (8, 256))}
-    systems = {**SYSTEMS, **others}
+    papers = System(partial(ts.models.UNet, CLASSES, width=64), batch=4)
+    systems = {**SYSTEMS, "U-Net 64": papers, **others}
     fresh = {f"{name}, nothing used again": partial(measure_without_pool, systems[name], options.rounds)
              for name in ("U-Net 16", "U-Net 16, 8·256x256")}
     return {**{name: partial(measure, system, options.rounds) for name, system in systems.items()}, **fresh}

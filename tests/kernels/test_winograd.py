@@ -1,4 +1,5 @@
 """Winograd's algorithms: the matrices, every shape against the readable kernels, errors against float64, and the same bits."""
+import numba
 import numpy as np
 import pytest
 from kernels.test_conv_direct import between_guards
@@ -18,6 +19,7 @@ SHAPES = [                                                  # (N, C, H, W), O, p
     ((1, 16, 6, 580), 16, (1, 0), (1, 1)),                  # a row of tiles is cut into parts, one of them smaller
     ((9, 40, 8, 8), 70, (1, 1), (1, 1)),                    # many images in a task
     ((0, 16, 8, 8), 16, (1, 1), (1, 1)),                    # no image
+    ((3, 20, 64, 72), 40, (1, 1), (1, 1)),                  # tiles are divided into parts, whose weight gradients are added up
     ((2, 16, 15, 18), 16, (2, 2), (2, 2)),                  # dilated, with tiles that go over the border
     ((1, 8, 40, 9), 8, (0, 4), (4, 3)),                     # a dilation for each axis, and no padding in one
     ((1, 3, 5, 260), 3, (2, 0), (2, 4)),
@@ -80,9 +82,18 @@ def test_errors_are_small(m, rate, rng):
 
 
 @by_m
-def test_the_same_bits_from_run_to_run(m, rng):
-    for task, (size, call) in arguments((2, 40, 23, 30), 24, (1, 1), (1, 1), rng).items():
-        first, second = np.empty(size, np.float32), np.empty(size, np.float32)
-        for result in (first, second):
-            getattr(ALGORITHMS[m], task)(result, *call)
-        np.testing.assert_array_equal(first, second)
+def test_the_same_bits_with_one_and_two_threads(m, rng):
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("Numba has one thread here")
+    for layer in SHAPES:
+        for task, (size, call) in arguments(*layer, rng).items():
+            results = []
+            for threads in (1, 2, 2):
+                numba.set_num_threads(threads)
+                try:
+                    results.append(np.empty(size, np.float32))
+                    getattr(ALGORITHMS[m], task)(results[-1], *call)
+                finally:
+                    numba.set_num_threads(1)
+            np.testing.assert_array_equal(results[0], results[1], err_msg=f"{task} {layer}")
+            np.testing.assert_array_equal(results[1], results[2], err_msg=f"{task} {layer}, a second time")

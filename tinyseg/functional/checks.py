@@ -41,7 +41,7 @@ def on_images(function: Function) -> Function:
 
 def require_float(name: str, **tensors: Tensor | None) -> None:
     """Refuse integers, and float32 beside float64 (kernels compute in one precision)."""
-    dtypes = {label: t.dtype for label, t in tensors.items() if t is not None}
+    dtypes = {label: t._array.dtype for label, t in tensors.items() if t is not None}
     for label, dtype in dtypes.items():
         if dtype.kind != "f":
             raise TypeError(f"{name}: {label} is {dtype}, expected float32 or float64; convert it with "

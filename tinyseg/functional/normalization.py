@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..op import Array
 from ..ops.norm import BatchNorm, GroupNorm
 from ..tensor import Tensor, apply
 from .checks import TensorLike, require_float, require_shape, tensor
@@ -40,8 +41,8 @@ def batch_norm(input: TensorLike, running_mean: Tensor | None, running_var: Tens
                          f"image, or use group_norm")
     y, mean, var = apply(BatchNorm, x, w, b, eps=eps, low=low, high=high)
     if count and running_mean is not None and running_var is not None:
-        _move(running_mean, mean, momentum)
-        _move(running_var, var * (count / (count - 1)), momentum)
+        _move(running_mean, mean._array, momentum)
+        _move(running_var, var._array * (count / (count - 1)), momentum)
     return y
 
 
@@ -70,6 +71,6 @@ def _arguments(name: str, input: TensorLike, weight: TensorLike | None, bias: Te
     return [x, w, b]
 
 
-def _move(running: Tensor, new: Tensor, momentum: float) -> None:
+def _move(running: Tensor, new: Array, momentum: float) -> None:
     array = running.writable()
-    array += momentum * (new._array - array)
+    array += momentum * (new - array)

@@ -7,6 +7,8 @@ debugger.
 """
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -15,9 +17,14 @@ def dense(array: np.ndarray) -> np.ndarray:
 
     Numba would compile every kernel anew for each other kind.
     """
-    return np.require(array, requirements=["C", "A", "W"])
+    return array if array.flags.carray else np.require(array, requirements=["C", "A", "W"])
 
 
 def planes(array: np.ndarray) -> np.ndarray:
     """(N, C, H, W) -> (N·C, H, W), also where N is 0."""
     return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
+
+
+def positions(array: np.ndarray) -> np.ndarray:
+    """(N, C, …) -> (N, C, Q), also where N is 0."""
+    return array.reshape(*array.shape[:2], math.prod(array.shape[2:]))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from .inner import inner
-from .simd import COLS, copy_run
+from .simd import COLS, copy_run, lanes
 
 CACHED = 1 << 17      # values that a task works on: they stay in the second-level cache
 
@@ -108,6 +108,13 @@ def offsets_of(channels, taps, kernel, pitch, row, geometry, by_rows):
 def zero_run(to, at, count):
     for k in range(count):
         to[at + k] = 0
+
+
+@inner
+def aligned_zeros(size, like):
+    """An array whose vectors are whole lines of the cache."""
+    array, width = np.zeros(size + lanes(like), like.dtype), lanes(like)
+    return array[-(array.ctypes.data // array.itemsize) % width:]
 
 
 @inner

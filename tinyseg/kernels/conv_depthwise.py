@@ -20,8 +20,9 @@ and the gradient of w[u, v] is Σ_mk dy[m, k] · x[m·s + u·d - p, k·s + v·d 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 
+from .bands import aligned_zeros
 from .depthwise_halves import bands_of_halves, convolve_halves, halves, spread_halves, weigh_halves
 from .depthwise_rows import convolve_rows, plan_of_rows, suits, weigh_rows
 from .inner import inner
@@ -96,13 +97,6 @@ def tables_of(out, kernel, geometry, back, layout, width):
                     t += 1
         begin[phase + 1] = q, t
     return starts, places, offsets, taps, begin
-
-
-@inner
-def aligned_zeros(size, like):
-    """An array whose vectors are whole lines of the cache."""
-    array, width = np.zeros(size + lanes(like), like.dtype), lanes(like)
-    return array[-(array.ctypes.data // array.itemsize) % width:]
 
 
 @inner
@@ -183,10 +177,10 @@ def weigh_jobs(total, x, shape, dy, out, c, jobs, layout, tables, inner, linear)
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
+def convolve(y, x, shape, out, weight, bias, kernel, geometry, back, tasks):
     """The formula above; y (N, C, *out), x (N, C, H, W) = shape and weight (C, 1, *kernel), all flat.
 
-    A task owns a few bands.
+    A task owns a few bands; there are about so many tasks where rows are whole vectors.
     """
     width, size = lanes(y), (shape[2], shape[3])
     large, small = (out, size) if back else (size, out)
@@ -197,7 +191,7 @@ def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
     rows, vectors = plan_of_rows(by_rows_of[0], by_rows_of[1], geometry, back, width)
     blocks, bands, each = ceil_div(shape[1], width), layout[1], BAND // 2 // (layout[2] * out[1])
     if by_rows:
-        blocks, bands, each = shape[1], rows[0], 16 * BAND // (rows[1] * out[1])
+        blocks, bands, each = shape[1], rows[0], ceil_div(shape[0] * shape[1] * rows[0], tasks)
     elif by_halves:
         (bands, most), blocks = bands_of_halves(small), shape[1]
         each = 8 * BAND // (most * small[1])
@@ -215,8 +209,11 @@ def convolve(y, x, shape, out, weight, bias, kernel, geometry, back):
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def weigh(dw, x, shape, dy, out, kernel, geometry):
-    """dw[c, u, v] = Σ_nij dy[n, c, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], all flat.  A task owns a part of a sum."""
+def weigh(dw, x, shape, dy, out, kernel, geometry, tasks):
+    """dw[c, u, v] = Σ_nij dy[n, c, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], all flat.
+
+    A task owns some channels, of which about so many tasks are made where rows are whole vectors; else a part of a sum.
+    """
     width, size = lanes(x), (shape[2], shape[3])
     by_rows, by_halves = suits(out, size, kernel, geometry, False, width), halves(size, out, kernel, geometry, width)
     lane_by_lane = not (by_rows or by_halves)
@@ -224,10 +221,10 @@ def weigh(dw, x, shape, dy, out, kernel, geometry):
     layout, tables, inner, linear = plan_of(by_lanes_of[0], by_lanes_of[1], kernel, geometry, False, width)
     rows, vectors = plan_of_rows(by_rows_of[0], by_rows_of[1], geometry, False, width)
     jobs, some = shape[0] * layout[1], max(1, 4 * BAND // (layout[2] * out[1]))
-    parts, each = ceil_div(jobs, some), ceil_div(shape[1], 32)
+    parts, each = ceil_div(jobs, some), ceil_div(shape[1], tasks)
     total = np.zeros((ceil_div(shape[1], width), parts, tables[2].size * width), dw.dtype)
-    tasks = len(total) * parts if lane_by_lane else ceil_div(shape[1], each)
-    for task in prange(tasks):
+    count = len(total) * parts if lane_by_lane else ceil_div(shape[1], each)
+    for task in prange(count):
         some_channels = task * each, min(shape[1], (task + 1) * each)
         if by_rows:
             weigh_rows(dw, x, shape, dy, out, some_channels, geometry[4:], rows, vectors)
@@ -252,16 +249,23 @@ def add_parts(dw, total, taps, width):
                 dw[c * taps + t] += sums[part, t]
 
 
+def tasks():
+    """Enough to divide them well, and few enough to make a task's memory worth while."""
+    return 4 * get_num_threads()
+
+
 def conv2d(y, x, weight, bias, geometry):
     """As `conv.conv2d`, for weights (C, 1, KH, KW) and as many groups as channels."""
-    convolve(y.reshape(-1), x.reshape(-1), x.shape, y.shape[2:], weight.reshape(-1), bias, weight.shape[2:], geometry, False)
+    convolve(y.reshape(-1), x.reshape(-1), x.shape, y.shape[2:], weight.reshape(-1), bias, weight.shape[2:], geometry, False,
+             tasks())
 
 
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
     """As `conv.conv2d_input_grad`."""
-    convolve(dx.reshape(-1), dy.reshape(-1), dy.shape, dx.shape[2:], weight.reshape(-1), bias, weight.shape[2:], geometry, True)
+    convolve(dx.reshape(-1), dy.reshape(-1), dy.shape, dx.shape[2:], weight.reshape(-1), bias, weight.shape[2:], geometry, True,
+             tasks())
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):
     """As `conv.conv2d_weight_grad`."""
-    weigh(dw.reshape(-1), x.reshape(-1), x.shape, dy.reshape(-1), dy.shape[2:], dw.shape[2:], geometry)
+    weigh(dw.reshape(-1), x.reshape(-1), x.shape, dy.reshape(-1), dy.shape[2:], dw.shape[2:], geometry, tasks())

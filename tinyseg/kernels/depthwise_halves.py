@@ -18,9 +18,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from .bands import ceil_div, zero_run
-from .depthwise_rows import add_window, add_window_products, fill_rows
+from .depthwise_rows import add_window, add_window_products, fill_rows, store_column
 from .inner import inner
-from .simd import Emitter, Vector, add_sums, lanes, store_rows, zero_tile
+from .simd import Emitter, Vector, add_sums, lanes, zero_tile
 from .simd_pairs import unzip
 
 ROWS = 4              # of a tile
@@ -82,23 +82,22 @@ def fill_halves(flat, x, source, size, top, rows):
 def convolve_halves(y, x, shape, out, weight, bias, jobs):
     """Jobs (first, last), each a band of a plane: y (N, C, *out), x of that shape, weight (C, 3, 3), all flat."""
     (_, channels, height, across), (bands, most), width = shape, bands_of_halves(out), lanes(y)
-    flat, shift, here = np.zeros((2 * most + 1) * (across + 1), y.dtype), np.empty(ROWS, y.dtype), np.zeros(1, np.int64)
-    pitch, columns = across + 1, (out[1], 0, out[1] + 1)
+    flat, pitch, columns = np.zeros((2 * most + 1) * (across + 1), y.dtype), across + 1, (out[1], 0, out[1] + 1)
     for job in range(jobs[0], jobs[1]):
         plane, begin, end = job // bands, job % bands * out[0] // bands, (job % bands + 1) * out[0] // bands
         fill_halves(flat, x, plane * height * across, (height, across), 2 * begin - 1, 2 * (end - begin) + 1)
         c, to, i = plane % channels, (plane * out[0] + begin) * out[1], 0
-        w, shift[:] = weight[9 * c:], bias[c]
+        w = weight[9 * c:]
         while i < end - begin:
             whole = i + ROWS <= end - begin
             for j in range(0, out[1], width):
                 at, start = to + i * out[1] + j, 2 * i * pitch + j
                 if whole:
                     tile = add_window(zero_tile(flat, ROWS), 2, w, flat, start, pitch, columns)
-                    store_rows(tile, ROWS, y, at, out[1], here, 0, shift, 0, ROWS)
+                    store_column(tile, y, at, out[1], bias, c)
                 else:
                     row = add_window(zero_tile(flat, 1), 2, w, flat, start, pitch, columns)
-                    store_rows(row, 1, y, at, 0, here, 0, shift, 0, 1)
+                    store_column(row, y, at, 0, bias, c)
             i += ROWS if whole else 1
 
 

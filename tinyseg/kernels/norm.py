@@ -10,24 +10,14 @@ import numpy as np
 from numba import njit, prange
 
 from .inner import inner
+from .sums import SUM, total
 from .tasks import each_task
-
-SUM = {"contract", "reassoc"}     # sums in any order, so that they vectorise; the order is the compiler's, always the same
 
 
 @inner
 def affine(scale, x, shift):
     """scale·x + shift, rounded twice wherever it is used: forward and backward must agree on what lies beyond a bound."""
     return scale * x + shift
-
-
-@inner(fastmath=SUM)
-def total(a):
-    """Σ_q a[q]"""
-    result = a.dtype.type(0)
-    for q in range(a.size):
-        result += a[q]
-    return np.float64(result)
 
 
 @inner(fastmath=SUM)

@@ -164,9 +164,9 @@ class Winograd:
         self.convolve(y, x, weight, bias, False, weight[0].size, 9, geometry[2:4], geometry[4:])
 
     def conv2d_input_grad(self, dx, dy, weight, bias, geometry):
-        _, _, top, left, *dilation = geometry
+        (top, left), dilation = geometry[2:4], geometry[4:]
         padding = (2 * dilation[0] - top, 2 * dilation[1] - left)
-        self.convolve(dx, dy, weight, bias, True, 9, weight[0].size, padding, tuple(dilation))
+        self.convolve(dx, dy, weight, bias, True, 9, weight[0].size, padding, dilation)
 
     def conv2d_weight_grad(self, dw, x, dy, geometry):
         weigh(dw, x, dy, geometry[2:4], geometry[4:], self.m)

@@ -92,6 +92,7 @@ class Plan(NamedTuple):
     pitch: int                     # and columns
 
 
+@lru_cache(maxsize=256)
 def plan(batch, size, dilation, m, tiles):
     """Blocks of about so many tiles for outputs (H, W)."""
     dh, dw = dilation

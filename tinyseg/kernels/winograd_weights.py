@@ -10,15 +10,19 @@ A weight gradient is a correlation, too: of x with dy, tile by tile, each of whi
 
 It is the transpose of Lavin & Gray's formula: y is bilinear in d and g, and its derivative by g needs no other products.
 
-V and Y of a chunk of tiles are computed first; then, for every ξ, one thread sums all tiles of the chunk, in order, and adds
-that to S[ξ].  So the bits are the same at any number of threads, and no sum is so long that it loses digits.  These stages are
-tasks of one parallel loop, since each such loop takes seconds to compile.
+A task has a part of the tiles and of the outputs for itself.  It takes its tiles block by block: V and Y of a block are
+computed, and multiplied for every ξ, while they are in the second-level cache.  At the end the sums of all parts are added up,
+in order.  How tiles are divided depends on shapes alone, so the bits are the same at any number of threads, and no sum is so
+long that it loses digits.
+
+Rows of V, Y and S are odd numbers of vectors, so that they do not all begin in the same sets of the caches.
 """
 from __future__ import annotations
 
 import math
 
 import numpy as np
+from numba import get_num_threads
 
 from .. import buffers
 from .inner import inner
@@ -29,8 +33,8 @@ from .winograd_tiles import (block_of, ceil_div, collect_kernel2, collect_kernel
 
 ROWS = 8 if REGISTERS == 32 else 4       # outputs of a register tile, with two vectors of channels for each, or the last one
 PAIR = 2 * ROWS
-CHUNK = 1 << 19                          # values of V and Y: they stay in the caches
-TRANSFORM, ADD, COLLECT = range(3)       # stages of the work: every thread finishes one before the next begins
+CACHED = 1 << 17                         # values of V and Y of a block: they stay in the second-level cache
+PARTS, PART = 8, 256                     # so many parts of the tiles at the most, of so many tiles at least
 
 
 @inner
@@ -49,19 +53,26 @@ def transform_band(v, at, step, flat, corners, down, right, m, is_input):
 
 
 @inner
-def transform_block(v, at, step, row, x, shape, places, pitch, block, padding, dilation, m, is_input):
-    """V or Y of all channels of x for a block of tiles; `row`: from one block of channels to the next."""
+def transform_block(v, step, row, x, shape, owned, places, pitch, block, padding, dilation, m, is_input):
+    """V or Y of the owned blocks of channels of x for a block of tiles; `row`: from one block of channels to the next."""
     width, (_, channels, height, wide), (dh, dw) = lanes(v), shape, dilation
     phases, (first, last), (begin, end) = block
     rows = (last - first) * m + (2 if is_input else 0)
     flat = np.empty((rows * pitch + 1) * width, v.dtype)
     corners = corners_of(last - first, end - begin, pitch, dw, m, width)
-    for c in range(ceil_div(channels, width)):
+    for c in range(owned[0], owned[1]):
         for n in range(phases[0], phases[1]):
             fill(flat, places, x, (n // dh * channels + c * width) * height * wide, min(width, channels - c * width),
                  (height, wide), n % dh + first * m * dh - padding[0], dh, begin * m * dw - padding[1], rows, pitch)
-            transform_band(v, at + c * row + (n - phases[0]) * corners.size * width, step, flat, corners, pitch * width,
+            transform_band(v, (c - owned[0]) * row + (n - phases[0]) * corners.size * width, step, flat, corners, pitch * width,
                            dw * width, m, is_input)
+
+
+@inner
+def owned_blocks(owner, owners, outputs, width):
+    """[first, last) of the blocks of `width` outputs that one of the owners has."""
+    blocks = ceil_div(outputs, width)
+    return owner * blocks // owners, (owner + 1) * blocks // owners
 
 
 @inner
@@ -74,8 +85,8 @@ def add_tiles(tile, y, at, v, start, row, count):
 
 
 @inner
-def add_chunk(s, at, outputs, channels, y, y_at, v, v_at, row, count, seen):
-    """S[ξ, o, c] += Σ_t Y[ξ, o, t] V[ξ, c, t] for one ξ; `seen`: not the first chunk."""
+def add_block(s, at, outputs, channels, y, y_at, v, v_at, row, count, seen):
+    """S[ξ, o, c] += Σ_t Y[ξ, o, t] V[ξ, c, t] for one ξ; `seen`: not the first block."""
     width = lanes(v)
     for c in range(0, channels, 2 * width):
         for o in range(0, outputs, ROWS):
@@ -95,68 +106,62 @@ def add_chunk(s, at, outputs, channels, y, y_at, v, v_at, row, count, seen):
 
 
 @inner
-def collect_weights(dw, block, s, step, outputs, channels, m):
-    """dw[o, c] for all o, c // lanes = block."""
-    width = lanes(s)
-    g, c = np.empty(9 * width, s.dtype), block * width
-    pair = c // (2 * width) * 2 * width
-    vectors = 2 if pair + width < channels else 1
-    for o in range(outputs):
-        at = pair * ceil_div(outputs, ROWS) * ROWS + (o * vectors + (c - pair) // width) * width
-        if m == 4:
-            collect_kernel4(g, 0, 3 * width, width, s, at, 6 * step, step)
-        else:
-            collect_kernel2(g, 0, 3 * width, width, s, at, 4 * step, step)
-        for i in range(min(width, channels - c)):
-            for k in range(9):
-                dw[(o * channels + c + i) * 9 + k] = g[k * width + i]
+def add_part(task, s, step, x, x_shape, dy, dy_shape, padding, none, dilation, m, cuts, from_x, from_y, blocks, parts):
+    """S of a part of the tiles, which are in so many blocks, for a part of the outputs."""
+    width, places, (part, owner), dw = lanes(x), (m + 2) * (m + 2), (task // parts[1], task % parts[1]), dilation[1]
+    x_blocks, owned = ceil_div(x_shape[1], width), owned_blocks(owner, parts[1], dy_shape[1], width)
+    outputs, row = min(dy_shape[1], owned[1] * width) - owned[0] * width, (cuts[6] | 1) * width
+    v_step, y_step = (x_blocks * (cuts[6] | 1) | 1) * width, ((owned[1] - owned[0]) * (cuts[6] | 1) | 1) * width
+    v, y = np.empty(places * v_step, x.dtype), np.empty(places * y_step, x.dtype)
+    first, last = part * blocks // parts[0], (part + 1) * blocks // parts[0]
+    for b in range(first, last):
+        phases, (i0, i1), (j0, j1) = block = block_of(b, cuts)
+        transform_block(v, v_step, row, x, x_shape, (0, x_blocks), from_x, cuts[8] + 2 * dw, block, padding, dilation, m, True)
+        transform_block(y, y_step, row, dy, dy_shape, owned, from_y, cuts[8], block, none, dilation, m, False)
+        for place in range(places):
+            add_block(s, (task * places + place) * step, outputs, x_shape[1], y, place * y_step, v, place * v_step, row,
+                      (phases[1] - phases[0]) * (i1 - i0) * (j1 - j0) * dw, b > first)
+    if first == last:                                     # an empty batch
+        s[task * places * step:(task + 1) * places * step] = 0
 
 
 @inner
-def work(task, stage, dw, x, x_shape, dy, dy_shape, padding, none, dilation, m, cuts, from_x, from_y, starts, first, last, v,
-         y, s, row, steps):
-    """A task of a stage for the blocks first ≤ b < last, of which b begins with tile starts[b]."""
-    if stage == TRANSFORM:
-        b, is_input = first + task // 2, task % 2 == 0
-        at, block = (starts[b] - starts[first]) * lanes(x), block_of(b, cuts)
-        if is_input:
-            pitch = cuts[8] + 2 * dilation[1]
-            transform_block(v, at, steps[0], row, x, x_shape, from_x, pitch, block, padding, dilation, m, is_input)
+def collect_weights(task, dw, s, step, outputs, channels, m, parts):
+    """dw[o, c] for a part of the outputs o, and c // lanes = block."""
+    width, places, owner, block = lanes(s), (m + 2) * (m + 2), task % parts[1], task // parts[1]
+    owned, c = owned_blocks(owner, parts[1], outputs, width), block * width
+    pair = c // (2 * width) * 2 * width
+    first, last, vectors = owned[0] * width, min(outputs, owned[1] * width), 2 if pair + width < channels else 1
+    g, total = np.empty(9 * width, s.dtype), np.empty(places * width, s.dtype)
+    for o in range(last - first):
+        at = pair * ceil_div(last - first, ROWS) * ROWS + (o * vectors + (c - pair) // width) * width
+        for place in range(places):
+            tile = zero_tile(s, 1)
+            for part in range(parts[0]):
+                tile = add_tile(tile, s, ((part * parts[1] + owner) * places + place) * step + at)
+            store_tile(tile, total, place * width)
+        if m == 4:
+            collect_kernel4(g, 0, 3 * width, width, total, 0, 6 * width, width)
         else:
-            transform_block(y, at, steps[1], row, dy, dy_shape, from_y, cuts[8], block, none, dilation, m, is_input)
-    elif stage == ADD:
-        add_chunk(s, task * steps[2], dy_shape[1], x_shape[1], y, task * steps[1], v, task * steps[0], row,
-                  starts[last] - starts[first], first > 0)
-    else:
-        collect_weights(dw, task, s, steps[2], dy_shape[1], x_shape[1], m)
+            collect_kernel2(g, 0, 3 * width, width, total, 0, 4 * width, width)
+        for i in range(min(width, channels - c)):
+            for k in range(9):
+                dw[((first + o) * channels + c + i) * 9 + k] = g[k * width + i]
 
 
 def weigh(dw, x, dy, padding, dilation, m):
     """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i + u·δ - p, j + v·δ - p], by F(3 x 3, m x m)."""
-    (batch, channels), outputs, width, places = x.shape[:2], dy.shape[1], lanes_of(x), (m + 2)**2
-    x_blocks, y_blocks = -(-channels // width), -(-outputs // width)
-    chunk = max(128, CHUNK // (places * width * (x_blocks + y_blocks)), 2 * dilation[1])
-    cuts = tuple(plan(batch, dy.shape[2:], dilation, m, chunk // 4))
-    blocks = [block_of(b, cuts) for b in range(-(-cuts[0] // cuts[3]) * cuts[4] * cuts[5])]
-    sizes = [math.prod(last - first for first, last in block) * dilation[1] for block in blocks]
-    starts = np.cumsum([0, *sizes])
-    row = (chunk + 1) * width                             # an odd number of vectors: not all in the same cache sets
-    steps = ((x_blocks * (chunk + 1) | 1) * width, (y_blocks * (chunk + 1) | 1) * width,
-             (x_blocks * -(-outputs // ROWS) * ROWS | 1) * width)
-    v, y, s = (buffers.empty((places * step,), x.dtype) for step in steps)
-    from_x = places_of(cuts[7] + 2, x.shape[3], cuts[8] + 2 * dilation[1], -padding[1], width)
-    from_y = places_of(cuts[7], dy.shape[3], cuts[8], 0, width)
-
-    def stage(which, tasks, first, last):
-        each_task(work, tasks, (which, dw.ravel(), x.ravel(), x.shape, dy.ravel(), dy.shape, padding, (0, 0), dilation, m, cuts,
-                                from_x, from_y, starts, first, last, v, y, s, row, steps))
-
-    first = 0
-    if not blocks:
-        s[...] = 0                                        # an empty batch
-    while first < len(blocks):
-        last = int(np.searchsorted(starts, starts[first] + chunk, "right")) - 1
-        stage(TRANSFORM, 2 * (last - first), first, last)
-        stage(ADD, places, first, last)
-        first = last
-    stage(COLLECT, x_blocks, 0, 0)
+    width, places = lanes_of(x), (m + 2)**2
+    x_blocks, y_blocks = -(-x.shape[1] // width), -(-dy.shape[1] // width)
+    tiles = max(64, CACHED // (places * width * (x_blocks + y_blocks)))
+    cuts = plan(len(x), dy.shape[2:], dilation, m, tiles)
+    blocks = -(-cuts.phases // cuts.together) * cuts.bands * cuts.parts
+    tile_parts = max(1, min(PARTS, blocks, blocks * cuts.tiles // PART))
+    parts = (tile_parts, min(y_blocks, -(-get_num_threads() // tile_parts)))
+    step = (x_blocks * -(-y_blocks // parts[1]) * width | 1) * width                                # from S[ξ] to S[ξ + 1]
+    s = buffers.empty((math.prod(parts) * places * step,), x.dtype)
+    from_x = places_of(cuts.rows + 2, x.shape[3], cuts.pitch + 2 * dilation[1], -padding[1], width)
+    from_y = places_of(cuts.rows, dy.shape[3], cuts.pitch, 0, width)
+    each_task(add_part, math.prod(parts), (s, step, x.ravel(), x.shape, dy.ravel(), dy.shape, padding, (0, 0), dilation, m,
+                                           tuple(cuts), from_x, from_y, blocks, parts))
+    each_task(collect_weights, x_blocks * parts[1], (dw.ravel(), s, step, dy.shape[1], x.shape[1], m, parts))

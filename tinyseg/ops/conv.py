@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import backends, buffers
-from ..kernels import dense
+from ..kernels import dense, positions
+from ..kernels.sums import channel_sums
 from ..op import Op, Sample
 from ..sizes import conv_output, conv_transpose_output, dilated
 from .sampling import normal
@@ -45,7 +46,7 @@ class Conv2d(Op):
             dw = buffers.empty_like(ctx.w)
             _run("conv2d_weight_grad", ctx.x, ctx.w, dy, ctx.geometry, dw, ctx.x, dy)
         if needs_db:
-            db = dy.sum(axis=(0, 2, 3))
+            db = _bias_grad(dy)
         return (dx, dw, db)[:len(ctx.needs_input_grad)]
 
     def reference(x, w, b=None, *, stride, padding, dilation):
@@ -108,7 +109,7 @@ class ConvTranspose2d(Op):
             dw = buffers.empty_like(ctx.w)
             _run("conv2d_weight_grad", dy, ctx.w, ctx.x, ctx.geometry, dw, dy, ctx.x)
         if needs_db:
-            db = dy.sum(axis=(0, 2, 3))
+            db = _bias_grad(dy)
         return (dx, dw, db)[:len(ctx.needs_input_grad)]
 
     def reference(x, w, b=None, *, stride, padding, output_padding, dilation, groups):
@@ -142,6 +143,12 @@ class ConvTranspose2d(Op):
 
 def _bias(b, channels, dtype):
     return np.zeros(channels, dtype) if b is None else dense(b)
+
+
+def _bias_grad(dy):
+    db = np.empty(dy.shape[1], dy.dtype)
+    channel_sums(db, positions(dy))
+    return db
 
 
 def _run(task, image, weight, output, geometry, *arguments):

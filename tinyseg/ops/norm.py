@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import buffers
-from ..kernels import dense
+from ..kernels import dense, positions
 from ..kernels import norm as kernels
 from ..op import Op, Sample
 from .sampling import normal, positive
@@ -23,7 +23,7 @@ class BatchNorm(Op):
     """
 
     def forward(ctx, x, weight, bias, mean=None, var=None, *, eps, low, high):
-        ctx.x, ctx.from_batch, number = _positions(x), mean is None, x.dtype.type
+        ctx.x, ctx.from_batch, number = positions(dense(x)), mean is None, x.dtype.type
         ctx.bounds, y = (number(low), number(high)), buffers.empty_like(ctx.x)
         if ctx.from_batch:
             mean, var, ctx.scale, ctx.shift = (np.empty(x.shape[1], x.dtype) for _ in range(4))
@@ -37,7 +37,7 @@ class BatchNorm(Op):
 
     def backward(ctx, dy):
         dx, dweight, dbias = buffers.empty_like(ctx.x), np.empty_like(ctx.mean), np.empty_like(ctx.mean)
-        kernels.normalise_grad(dx, dweight, dbias, _positions(dy), ctx.x, ctx.mean, ctx.inverse_std, ctx.scale, ctx.shift,
+        kernels.normalise_grad(dx, dweight, dbias, positions(dense(dy)), ctx.x, ctx.mean, ctx.inverse_std, ctx.scale, ctx.shift,
                                *ctx.bounds, ctx.from_batch)
         return (dx.reshape(dy.shape), dweight, dbias, None, None)[:len(ctx.needs_input_grad)]
 
@@ -67,7 +67,7 @@ class GroupNorm(Op):
     """
 
     def forward(ctx, x, weight, bias, *, num_groups, eps):
-        ctx.x, ctx.weight = _positions(x), dense(weight)
+        ctx.x, ctx.weight = positions(dense(x)), dense(weight)
         ctx.mean, ctx.inverse_std = (np.empty((len(x), num_groups), x.dtype) for _ in range(2))
         y = buffers.empty_like(ctx.x)
         kernels.normalise_groups(y, ctx.mean, ctx.inverse_std, ctx.x, ctx.weight, dense(bias), x.dtype.type(eps))
@@ -75,7 +75,7 @@ class GroupNorm(Op):
 
     def backward(ctx, dy):
         dx, (dweight, dbias) = buffers.empty_like(ctx.x), np.empty((2, *dy.shape[:2]), dy.dtype)
-        kernels.normalise_groups_grad(dx, dweight, dbias, _positions(dy), ctx.x, ctx.mean, ctx.inverse_std, ctx.weight)
+        kernels.normalise_groups_grad(dx, dweight, dbias, positions(dense(dy)), ctx.x, ctx.mean, ctx.inverse_std, ctx.weight)
         return dx.reshape(dy.shape), dweight.sum(axis=0), dbias.sum(axis=0)
 
     def reference(x, weight, bias, *, num_groups, eps):
@@ -89,11 +89,6 @@ class GroupNorm(Op):
     def samples(rng):
         for (n, c, *size), groups in [((2, 4, 3, 2), 2), ((1, 3, 2, 2), 3), ((2, 2, 5), 1)]:
             yield Sample((normal(rng, n, c, *size), normal(rng, c), normal(rng, c)), {"num_groups": groups, "eps": 1e-5})
-
-
-def _positions(x):
-    """(N, C, H, W) -> (N, C, H·W)"""
-    return dense(x).reshape(*x.shape[:2], int(np.prod(x.shape[2:])))
 
 
 def _per_channel(values, x):
