@@ -1,4 +1,4 @@
-"""Resampling a plane along both axes, first down, then across.  One task owns one plane (n, c).
+"""Resampling a plane along both axes, across and down.  One task owns one plane (n, c).
 
 An axis is given as (first, second, fraction): output i lies at the part `fraction[i]` of the way from input first[i] to
 input second[i].
@@ -11,16 +11,22 @@ from numba import njit, prange
 
 @njit(cache=True, parallel=True, nogil=True)
 def bilinear(y, x, top, bottom, down, left, right, across):
-    """y[n, i, j] = (1-a)·row[l] + a·row[r],  row[w] = (1-b)·x[n, top[i], w] + b·x[n, bottom[i], w],  b = down, a = across."""
+    """y[n, i, j] = (1-b)·row(top[i]) + b·row(bottom[i]),  row(h) = (1-a)·x[n, h, left[j]] + a·x[n, h, right[j]]
+
+    b = down[i], a = across[j].  The two rows stay until others are needed; bottom[i] is top[i] or the next.
+    """
     one = x.dtype.type(1)
     for n in prange(y.shape[0]):
-        row = np.empty(x.shape[2], x.dtype)
+        rows, held = np.empty((2, y.shape[2]), x.dtype), np.full(2, -1)
         for i in range(y.shape[1]):
-            upper, lower, b = x[n, top[i]], x[n, bottom[i]], down[i]
-            for w in range(row.size):
-                row[w] = (one - b) * upper[w] + b * lower[w]
+            for h in (top[i], bottom[i]):
+                if held[h % 2] != h:
+                    held[h % 2] = h
+                    for j in range(y.shape[2]):
+                        rows[h % 2, j] = (one - across[j]) * x[n, h, left[j]] + across[j] * x[n, h, right[j]]
+            upper, lower, b = rows[top[i] % 2], rows[bottom[i] % 2], down[i]
             for j in range(y.shape[2]):
-                y[n, i, j] = (one - across[j]) * row[left[j]] + across[j] * row[right[j]]
+                y[n, i, j] = (one - b) * upper[j] + b * lower[j]
 
 
 @njit(cache=True, parallel=True, nogil=True)
