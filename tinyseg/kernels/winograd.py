@@ -172,7 +172,10 @@ class Winograd:
         weigh(dw, x, dy, geometry[2:4], geometry[4:], self.m)
 
     def convolve(self, y, x, weight, bias, flipped, out_step, in_step, padding, dilation):
-        """y[n, o, i, j] = bias[o] + Σ_cuv weight[o·out_step + c·in_step + taps[u, v]] x[n, c, i + u·δ - p, j + v·δ - p]"""
+        """y[n, o, i, j] = bias[o] + Σ_cuv weight[o·out_step + c·in_step + 3u + v] x[n, c, i + u·δ - p, j + v·δ - p]
+
+        If flipped, the last tap comes first: 8 - 3u - v.
+        """
         m, width, threads, (batch, channels, _, columns) = self.m, lanes_of(x), get_num_threads(), x.shape
         places, blocks, pairs = (m + 2)**2, -(-y.shape[1] // width), -(-y.shape[1] // (2 * width))
         u_step = (blocks * channels | 1) * width
