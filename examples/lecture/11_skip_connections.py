@@ -55,7 +55,7 @@ test_set = ts.data.Scenes(length=16, size=48, num_classes=CLASSES, seed=0, split
 def trained(skip):
     ts.manual_seed(0)
     model = ts.models.UNet(CLASSES, width=6, depth=3, upsampling="bilinear", skip=skip)
-    optimizer = ts.optim.AdamW(model.parameters(), lr=0.01)
+    optimizer = ts.optim.AdamW(model.parameters(), lr=0.005)
     loader = ts.data.DataLoader(train_set, BATCH, shuffle=True, drop_last=True)
     step = 0
     while step < STEPS:

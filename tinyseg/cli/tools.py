@@ -66,8 +66,8 @@ def demo(options: argparse.Namespace) -> int:
 def warmup(options: argparse.Namespace) -> int:
     """Run every op on its own samples, without a gradient and with one, and every optimizer, in both precisions.
 
-    And convolutions with more channels than samples have: `backends` has other algorithms for them (Winograd's, taps, products,
-    strided).
+    And convolutions with more channels or pixels than samples have: `backends` has other algorithms for them (Winograd's, taps,
+    products, strided).
     """
     import numpy as np
     from tqdm import tqdm
@@ -87,9 +87,12 @@ def warmup(options: argparse.Namespace) -> int:
                 context = Context(tuple(real))
                 out = op.forward(context, *arrays, **sample.settings)
                 op.backward(context, np.ones_like(out[0] if isinstance(out, tuple) else out))
-    for kernel, stride, padding, dilation in (3, 1, 1, 1), (3, 1, 8, 8), (1, 1, 0, 1), (3, 2, 1, 1):
+    many, image = (32, 64, 8, 8), (1, 3, 32, 32)
+    for shape, kernel, stride, padding, dilation in [(many, 3, 1, 1, 1), (many, 3, 1, 8, 8), (many, 1, 1, 0, 1),
+                                                     (many, 3, 2, 1, 1), (image, 3, 1, 1, 1)]:
         for dtype in (np.float32, np.float64):
-            x, w = (Tensor(np.ones((32, 64, size, size), dtype), requires_grad=True) for size in (8, kernel))
+            x = Tensor(np.ones(shape, dtype), requires_grad=True)
+            w = Tensor(np.ones((32, shape[1], kernel, kernel), dtype), requires_grad=True)
             conv2d(x, w, stride=stride, padding=padding, dilation=dilation).sum().backward()
     for optimizer in OPTIMIZERS.values():
         for dtype in (np.float32, np.float64):
