@@ -296,5 +296,5 @@ def conv2d_weight_grad(dw, x, dy, geometry):
     each_task(weigh_bands, sums * pieces,
               (total, size, x.ravel(), x.shape, dy.ravel(), dy.shape, taps, tuple(kernel), geometry, pieces, sums, cuts,
                sees_beside(x.shape, grid, kernel, geometry)))
-    squares = -(--(-channels // pieces) * len(taps) // width)
+    squares = -((-channels // pieces) * len(taps) // width)
     each_task(collect, pieces * squares, (dw.ravel(), total, size, outputs, channels, len(taps), pieces, sums))
