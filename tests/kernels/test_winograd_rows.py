@@ -1,4 +1,5 @@
 """Winograd's algorithm along columns alone: every border against the readable kernels, errors, and the same bits."""
+import numba
 import numpy as np
 import pytest
 from kernels.test_conv_direct import between_guards, calls_of
@@ -66,9 +67,17 @@ def test_errors_are_as_small_as_the_definitions(rng):
         assert errors[0] <= max(2 * errors[1], 2e-6), task
 
 
-def test_the_same_bits_from_run_to_run(rng):
+def test_the_same_bits_with_one_and_two_threads(rng):
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("Numba has one thread here")
     for task, (size, call) in arguments((2, 8, 32, 32), 24, 2, (1, 1), rng).items():
-        first, second = np.empty(size, np.float32), np.empty(size, np.float32)
-        for result in (first, second):
-            getattr(winograd_rows, task)(result, *call)
-        np.testing.assert_array_equal(first, second)
+        results = []
+        for threads in (1, 2, 2):
+            numba.set_num_threads(threads)
+            try:
+                results.append(np.empty(size, np.float32))
+                getattr(winograd_rows, task)(results[-1], *call)
+            finally:
+                numba.set_num_threads(1)
+        np.testing.assert_array_equal(results[0], results[1], err_msg=task)
+        np.testing.assert_array_equal(results[1], results[2], err_msg=f"{task}, a second time")
