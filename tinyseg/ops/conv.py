@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import backends, buffers
-from ..kernels import dense, positions
-from ..kernels.sums import channel_sums
+from ..kernels import dense, positions, sums
 from ..op import Op, Sample
 from ..sizes import conv_output, conv_transpose_output, dilated
 from .sampling import normal
@@ -147,7 +146,7 @@ def _bias(b, channels, dtype):
 
 def _bias_grad(dy):
     db = np.empty(dy.shape[1], dy.dtype)
-    channel_sums(db, positions(dy))
+    sums.channel_sums(db, positions(dy))
     return db
 
 
