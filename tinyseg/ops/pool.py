@@ -1,11 +1,12 @@
 """Pooling and unpooling.  Settings are pairs (height, width), resolved by `functional`."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .. import buffers
-from ..kernels import dense, planes
-from ..kernels import pool as kernels
+from ..kernels import dense, planes, pool_max, pool_mean, pool_places
 from ..op import Op, Sample
 from ..sizes import pool_output
 from .sampling import distinct, normal
@@ -20,17 +21,19 @@ class MaxPool2d(Op):
 
     def forward(ctx, x, *, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
         size, geometry = _output_size(x, kernel_size, stride, padding, dilation, ceil_mode), (*stride, *padding, *dilation)
-        y = buffers.empty((*x.shape[:2], *size), x.dtype)
-        if not (return_indices or ctx.needs_input_grad[0]):
-            kernels.max_pool2d(planes(y), planes(dense(x)), kernel_size, geometry)
+        y, taps, ctx.shape, ctx.windows = buffers.empty((*x.shape[:2], *size), x.dtype), None, x.shape, (kernel_size, geometry)
+        if return_indices or ctx.needs_input_grad[0]:
+            taps = ctx.taps = planes(buffers.empty(y.shape, np.uint8 if math.prod(kernel_size) <= 255 else np.int32))
+        pool_max.max_pool2d(planes(y), taps, planes(dense(x)), kernel_size, geometry)
+        if not return_indices:
             return y
-        ctx.indices, ctx.shape = buffers.empty(y.shape, np.int64), x.shape
-        kernels.max_pool2d_with_indices(planes(y), planes(ctx.indices), planes(dense(x)), kernel_size, geometry)
-        return (y, ctx.indices) if return_indices else y
+        indices = buffers.empty(y.shape, np.int64)
+        pool_places.max_pool2d_indices(planes(indices), taps, x.shape[3], kernel_size, geometry)
+        return y, indices
 
     def backward(ctx, dy):
         dx = buffers.empty(ctx.shape, dy.dtype)
-        kernels.scatter_planes(_flat_planes(dx), _flat_planes(dense(dy)), _flat_planes(ctx.indices))
+        pool_places.max_pool2d_grad(planes(dx), planes(dense(dy)), ctx.taps, *ctx.windows)
         return (dx,)
 
     def reference(x, *, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
@@ -67,12 +70,12 @@ class MaxUnpool2d(Op):
 
     def forward(ctx, x, indices, *, output_size):
         ctx.indices, y = dense(indices), buffers.empty((*x.shape[:2], *output_size), x.dtype)
-        kernels.unpool_planes(_flat_planes(y), _flat_planes(dense(x)), _flat_planes(ctx.indices))
+        pool_places.unpool_planes(_flat_planes(y), _flat_planes(dense(x)), _flat_planes(ctx.indices))
         return y
 
     def backward(ctx, dy):
         dx = buffers.empty(ctx.indices.shape, dy.dtype)
-        kernels.gather_planes(_flat_planes(dx), _flat_planes(dense(dy)), _flat_planes(ctx.indices))
+        pool_places.gather_planes(_flat_planes(dx), _flat_planes(dense(dy)), _flat_planes(ctx.indices))
         return dx, None
 
     def reference(x, indices, *, output_size):
@@ -185,13 +188,13 @@ def _adaptive_windows(outputs, length):
 
 def _means(x, size, windows):
     y = buffers.empty((*x.shape[:2], *size), x.dtype)
-    kernels.window_means(planes(y), planes(dense(x)), *windows)
+    pool_mean.window_means(planes(y), planes(dense(x)), *windows)
     return y
 
 
 def _means_grad(dy, shape, windows):
     dx = buffers.empty(shape, dy.dtype)
-    kernels.window_means_grad(planes(dx), planes(dense(dy)), *windows)
+    pool_mean.window_means_grad(planes(dx), planes(dense(dy)), *windows)
     return dx
 
 
