@@ -147,8 +147,14 @@ def taps_like(values, taps):
 
 @inner
 def copy_rows(to, rows, pitch):
-    for i in range(min(len(to), rows.size // pitch)):
-        copy_row(to[i], rows[i * pitch:])
+    """to[i] = rows[i·pitch:], as long as there are some;  is any value -inf?"""
+    found = False
+    for i in range(min(to.shape[0], rows.size // pitch)):
+        row = rows[i * pitch:]
+        for j in range(to.shape[1]):
+            to[i, j] = row[j]
+            found |= row[j] == -np.inf
+    return found
 
 
 @inner
@@ -160,36 +166,28 @@ def max_pool_plane(n, y, taps, x, kernel, geometry):
     flat = np.full(sh * sw * plane + pitch, -np.inf, x.dtype)
     lines, best = np.empty(sh * plane, x.dtype), np.empty(rows * pitch, x.dtype)
     zeros, line_taps, best_taps = taps_like(flat, taps), taps_like(lines, taps), taps_like(best, taps)
+    lowest = False
     for first in range(0, out_h, rows):
         fill_phases(flat, x, n, first * sh - ph, -pw, plane, pitch, sh, sw)
         for at in range(0, sh * plane, plane):
             largest_of_taps(lines[at:at + plane], part(line_taps, at, at + plane), flat[at * sw:], zeros, kernel[1], 1,
                             dw, sw, plane, 1)
         largest_of_taps(best, best_taps, lines, line_taps, kernel[0], kernel[1], dh, sh, plane, pitch)
-        copy_rows(y[n, first:], best, pitch)
+        lowest |= copy_rows(y[n, first:], best, pitch)
         if taps is not None:
             copy_rows(taps[n, first:], best_taps, pitch)
-    if taps is not None:
+    if taps is not None and lowest:
         correct_taps(n, y, taps, x.shape[1:], kernel, geometry)
 
 
 @inner
 def correct_taps(n, y, taps, shape, kernel, geometry):
     """The first tap of a window in which all is -inf may lie in the padding: the first pixel counts."""
+    sh, sw, ph, pw, dh, dw = geometry
     for i in range(y.shape[1]):
-        if has_lowest(y[n, i]):
-            for j in range(y.shape[2]):
-                if y[n, i, j] == -np.inf:
-                    taps[n, i, j] = first_tap(i * geometry[0] - geometry[2], j * geometry[1] - geometry[3], shape, kernel,
-                                              geometry[4:])
-
-
-@inner
-def has_lowest(row):
-    found = False
-    for j in range(row.size):
-        found |= row[j] == -np.inf
-    return found
+        for j in range(y.shape[2]):
+            if y[n, i, j] == -np.inf:
+                taps[n, i, j] = first_tap(i * sh - ph, j * sw - pw, shape, kernel, (dh, dw))
 
 
 @inner
