@@ -41,10 +41,10 @@ ATTACKS = {                       # name: (what is done before the right answer 
     "closes all pipes": ("import os; os.closerange(0, 64)\nwhile True: pass",
                          "closed its pipes|processor time|the process ended"),
     "recursion without a limit": ("import sys; sys.setrecursionlimit(10**9); attack(x)", "memory|crashed|time"),
-    "memory bomb in steps": ("all = []\nwhile True: all.append(bytearray(10**8))", "memory"),
     "hard exit": ("import os; os._exit(0)", "the process ended"),
     "crash by a signal": ("import faulthandler; faulthandler._sigsegv()", "crashed \\(SIGSEGV\\)"),
     "message that fails": ("raise type('E', (Exception,), {'__str__': lambda e: 1 / 0})", "the process ended"),
+    "memory bomb in steps": ("all = []\nwhile True: all.append(bytes(10**8))", "memory"),
     "exit": ("import sys; sys.exit(0)", "it ends the program"),
     "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "endless recursion": ("attack(x)", "endless recursion"),
@@ -223,7 +223,7 @@ def test_what_a_task_depends_on_has_its_limits_too(assignment, tmp_path):
     (tmp_path / "bilinear.py").write_text(
         "import numpy as np\nimport transposed\n\n\ndef upsample(x, stride):\n"
         "    return transposed.conv_transpose2d_forward(np.ones((1, 8, 10**6, 1)), np.ones((8, 8, 3, 3)))\n")
-    results = grade(tmp_path, assignment, only=["bilinear"], pace=2 * BRIEF)    # the arrays must get there
+    results = grade(tmp_path, assignment, only=["bilinear"], pace=BRIEF)
     assert results.score == 0
     assert any(re.search("out of processor time|no answer in time", outcome.message) for outcome in results.outcomes)
 

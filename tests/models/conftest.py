@@ -1,11 +1,19 @@
 import inspect
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tinyseg import Tensor, functional, no_grad
+from tinyseg import Tensor, functional, nn, no_grad
+
+
+@pytest.fixture
+def all_zero(monkeypatch):
+    """Models start with zeros: to draw the millions of weights of a large one takes longer than to count them."""
+    zero = SimpleNamespace(normal=lambda *_: 0.0, uniform=lambda *_: 0.0)
+    monkeypatch.setattr(nn.init, "generator", lambda: zero)
 
 
 @pytest.fixture

@@ -16,12 +16,6 @@ def paper(width=64):
     return UNet(2, in_channels=1, width=width, padding="valid", norm=None)
 
 
-@pytest.fixture(scope="module")
-def full_size():
-    """It has 31 million parameters to draw."""
-    return paper()
-
-
 # The architecture -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
@@ -49,9 +43,10 @@ FIGURE = """
     512x56 512x54 512x52  256x104 256x102 256x100  128x200 128x198 128x196  64x392 64x390 64x388  2x388"""
 
 
-def test_the_papers_figure(full_size):
+@pytest.mark.usefixtures("all_zero")
+def test_the_papers_figure():
     """Channels and size at every arrow of figure 1, and 23 convolutional layers."""
-    rows = [row for row in layer_rows(full_size, (1, 1, 572, 572)) if row.kind not in ("ReLU", "Dropout")]
+    rows = [row for row in layer_rows(paper(), (1, 1, 572, 572)) if row.kind not in ("ReLU", "Dropout")]
     assert [f"{row.output_shape[1]}x{row.output_shape[2]}" for row in rows] == FIGURE.split()
     assert all(row.output_shape[2] == row.output_shape[3] for row in rows)
     assert sum(row.kind.startswith("Conv") for row in rows) == 23
@@ -62,7 +57,8 @@ CONVOLUTIONS = """
     1024>512 512>512  512>256 256>256  256>128 128>128  128>64 64>64"""
 
 
-def test_parameter_counts(full_size):
+@pytest.mark.usefixtures("all_zero")
+def test_parameter_counts():
     """Worked out from the figure: 3x3 convolutions, 2x2 up-convolutions, the last 1x1."""
     pairs = [tuple(map(int, arrow.split(">"))) for arrow in CONVOLUTIONS.split()]
     ups = [(1024, 512), (512, 256), (256, 128), (128, 64)]
@@ -70,7 +66,7 @@ def test_parameter_counts(full_size):
     with_bias = sum(9 * a * b + b for a, b in pairs) + up_and_last
     with_norm = sum(9 * a * b + 2 * b for a, b in pairs) + up_and_last       # scale and shift instead of a bias
     assert with_bias == 31_030_658
-    assert sum(p.size for p in full_size.parameters()) == with_bias
+    assert sum(p.size for p in paper().parameters()) == with_bias
     assert sum(p.size for p in UNet(2, in_channels=1).parameters()) == with_norm
 
 
