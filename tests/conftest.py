@@ -10,10 +10,7 @@ SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Modules and tests stay to the end: the garbage collector need not look through them, now or later.
-
-    Nor need it run for every 700 new objects: next to nothing here is left in cycles.
-    """
+    """Modules and tests stay to the end: the garbage collector need not look through them, and less often than usual."""
     gc.set_threshold(10_000)
     gc.disable()
     try:
