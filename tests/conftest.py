@@ -1,3 +1,4 @@
+import gc
 import pathlib
 
 import numpy as np
@@ -5,6 +6,18 @@ import pytest
 
 pytest_plugins = ["pytester"]
 SHARED = pathlib.Path(__file__).parents[2] / "shared"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Modules and tests stay to the end: the garbage collector need not look through them, and less often than usual."""
+    gc.set_threshold(10_000)
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture
@@ -29,6 +42,14 @@ def no_global_state_leaks():
     tinyseg.manual_seed(0)
     yield
     assert grad_enabled(), "the test left no_grad on"
+
+
+@pytest.fixture
+def blank_curves(monkeypatch):
+    """For runs whose curves nobody looks at: drawing them takes several times as long as an epoch of a tiny model."""
+    from tinyseg import plots
+
+    monkeypatch.setattr(plots, "curves", lambda history: plots.new_figure(1, 1))
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def test_train_keeps_what_it_was_told(run, data):
     assert sorted(contents(run)) == ["best.npz", "curves.png", "history.jsonl", "last.npz"]
 
 
+@pytest.mark.usefixtures("blank_curves")
 def test_train_shows_its_progress(data, tmp_path, capsys):
     assert main(["train", "--data", str(data), "--out", str(tmp_path), *TINY]) == 0
     out, err = capsys.readouterr()
@@ -54,11 +55,13 @@ def test_resume_needs_no_other_option_and_changes_nothing_that_is_done(run, caps
     assert f"of 2: {run / 'best.npz'}" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("blank_curves")
 def test_resume_of_nothing_starts_anew(data, tmp_path, capsys):
     assert main(["train", "--data", str(data), "--out", str(tmp_path / "new"), "--resume", *TINY]) == 0
     assert len(checkpoints.load(tmp_path / "new" / "last.npz").history) == 2
 
 
+@pytest.mark.usefixtures("blank_curves")
 def test_train_on_scenes_with_balanced_classes(tmp_path, monkeypatch):
     from tinyseg.cli import common
     monkeypatch.setattr(common, "SCENES", {"train": 2, "val": 1, "test": 1})

@@ -67,6 +67,16 @@ def test_a_gradient_is_added_in_place_only_where_nobody_else_has_it():
     np.testing.assert_array_equal(upstream, [3.0, 5.0])
 
 
+def test_a_sum_goes_into_whichever_of_the_two_is_new():
+    x, upstream = leaf(1.0, -2.0), np.array([3.0, 5.0])
+    y = x * 2
+    steps = backward_steps((y + y * 3).node, upstream)         # y's gradients: the upstream itself, and then a new array
+    (_, from_sum), (_, from_product), (total, _) = [(dy, handed_on.get(y.node)) for _, dy, handed_on in steps]
+    assert from_sum is upstream and total is from_product
+    np.testing.assert_array_equal(upstream, [3.0, 5.0])
+    np.testing.assert_array_equal(x.grad, 8 * upstream)
+
+
 def test_a_gradient_that_the_op_keeps_or_hands_out_twice_is_nobodys_own():
     class Hoarder:
         name = "hoarder"

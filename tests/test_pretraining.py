@@ -108,6 +108,7 @@ def test_weights_of_another_encoder_are_refused_and_nothing_is_written(tmp_path)
         load_encoder(models.UNet(2, width=2, depth=1), tmp_path / "vgg.npz")
 
 
+@pytest.mark.usefixtures("blank_curves")
 def test_staged_training_goes_on_exactly_where_the_coarser_net_stood(tmp_path, rng):
     scenes = [Scenes(2, 32, CLASSES, split=split) for split in ("train", "val")]
     images = Tensor(rng.standard_normal((1, 3, 64, 64)).astype(np.float32))
@@ -119,6 +120,7 @@ def test_staged_training_goes_on_exactly_where_the_coarser_net_stood(tmp_path, r
     assert np.ptp(coarse(images).numpy()) > 1e-3          # it has learnt something
 
 
+@pytest.mark.usefixtures("blank_curves")
 def test_start_from_something_else(tmp_path):
     scenes = [Scenes(2, 32, CLASSES, split=split) for split in ("train", "val")]
     training.fit(models.UNet(CLASSES, width=2, depth=1), *scenes, tmp_path, epochs=1, batch_size=2)

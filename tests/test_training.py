@@ -146,6 +146,7 @@ def test_a_run_leaves_history_curves_and_checkpoints(tmp_path):
     assert best.history[-1]["val_mean_iou"] == max(row["val_mean_iou"] for row in history)
 
 
+@pytest.mark.usefixtures("blank_curves")
 def test_training_learns(tmp_path):
     history = train(unet(width=4), tmp_path, scenes("train", 16), epochs=8, lr=0.01, balance="sqrt")
     assert history[-1]["loss"] < 0.6 * history[0]["loss"] and history[-1]["mean_iou"] > history[0]["mean_iou"]
@@ -177,6 +178,7 @@ def test_a_run_is_not_overwritten(tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.usefixtures("blank_curves")
 @pytest.mark.parametrize("norm, optimizer", [("batch", "adamw"), (None, "sgd"), ("group", "adam")])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, norm, optimizer):
     """norm=None has dropout, so that the generator's state matters."""
@@ -209,6 +211,7 @@ def test_rows_of_history_beyond_the_checkpoint_are_dropped(tmp_path):
     assert (tmp_path / "history.jsonl").read_text() == kept
 
 
+@pytest.mark.usefixtures("blank_curves")
 def test_order_does_not_depend_on_the_workers(tmp_path):
     one, other = unet(), unet()
     train(one, tmp_path / "a", workers=0)
@@ -216,17 +219,24 @@ def test_order_does_not_depend_on_the_workers(tmp_path):
     assert same_arrays(one.state_dict(), other.state_dict())
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run that came to its end."""
+    out = tmp_path_factory.mktemp("finished")
+    train(unet(), out)
+    return out
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"lr": 0.5}, "lr = 0.001, not 0.5"), ({"epochs": 4}, "epochs = 3, not 4"), ({"seed": 5}, "seed = 0, not 5"),
     ({"model": unet(width=3)}, "width = 2, not 3"), ({"train_set": scenes("train", 5)}, "images = 6, not 5"),
     ({"model": unet(num_classes=4), "train_set": Scenes(6, 16, 4)}, "num_classes = 3, not 4"),
 ])
-def test_resuming_as_something_else(tmp_path, changes, message):
-    train(unet(), tmp_path)
-    before = contents(tmp_path)
+def test_resuming_as_something_else(finished, changes, message):
+    before = contents(finished)
     with pytest.raises(ValueError, match=f"last.npz: was trained with {message}; resume with the same"):
-        train(**{"model": unet(), "out": tmp_path, "resume": True, **changes})
-    assert contents(tmp_path) == before
+        train(**{"model": unet(), "out": finished, "resume": True, **changes})
+    assert contents(finished) == before
 
 
 def test_a_diverging_run_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):

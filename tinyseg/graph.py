@@ -112,14 +112,14 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
         for parent, dx in handed_on.items():
             if parent in ours:
                 pending[parent] += dx
-            elif parent in pending:
-                pending[parent] = pending[parent] + dx
+                continue
+            written_or_kept = uses[parent] > 1 or not isinstance(parent, Node)
+            new = written_or_kept and _is_new(parent, node, dy, handed_on)
+            if parent in pending:
+                dx, new = np.add(pending[parent], dx, out=dx if new else None), True
+            pending[parent] = dx
+            if new:
                 ours.add(parent)
-            else:
-                pending[parent] = dx
-                written_or_kept = uses[parent] > 1 or not isinstance(parent, Node)
-                if written_or_kept and _is_new(parent, node, dy, handed_on):
-                    ours.add(parent)
         node.free()
     for leaf, dx in pending.items():
         assert not isinstance(leaf, Node)

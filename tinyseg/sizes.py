@@ -20,6 +20,8 @@ def pair(name: str, value: IntPair, minimum: int = 1) -> tuple[int, int]:
     """
     if type(value) is int and value >= minimum:
         return value, value
+    if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int and min(value) >= minimum:
+        return value
     if isinstance(value, str) or (isinstance(value, Sequence) and len(value) != 2):
         raise ValueError(f"{name}={value!r}: expected an integer or a pair (height, width)")
     values = (value, value) if not isinstance(value, Sequence) else tuple(value)

@@ -5,6 +5,7 @@ an op computes, forward and backward, is in `ops/`.
 """
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Union
 
@@ -121,8 +122,7 @@ class Tensor:
         The graph is freed on the way, so a second backward through it is an error, as is an array that has changed since
         the forward pass (both RuntimeError) and a gradient whose shape does not fit (ValueError).
         """
-        for _ in backward_steps(self.node or self, _upstream(self, grad)):
-            pass
+        deque(backward_steps(self.node or self, _upstream(self, grad)), maxlen=0)     # keeps no gradient, as a loop would
 
     # Operators and methods, each an op of the registry -----------------------------------------------------------------
 

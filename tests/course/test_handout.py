@@ -106,14 +106,14 @@ def test_the_instructors_folder_grades(handout, tmp_path):
 
 
 def test_public_tests_run_in_the_students_folder(handout, tmp_path):
-    folder = shutil.copytree(handout / "student", tmp_path / "student")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    before, after = (shutil.copytree(handout / "student", tmp_path / name / "student") for name in ("before", "after"))
+    shutil.copy(handout / "instructor" / "metrics.py", after)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", "-m", "metrics"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1 and "3 failed" in done.stdout, done.stdout
-    shutil.copy(handout / "instructor" / "metrics.py", folder)
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout
+    runs = [subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True) for folder in (before, after)]
+    (failed, _), (passed, _) = (run.communicate() for run in runs)
+    assert runs[0].returncode == 1 and "3 failed" in failed, failed
+    assert runs[1].returncode == 0 and "3 passed" in passed, passed
 
 
 def test_the_zip_has_its_files_at_the_root(handout):

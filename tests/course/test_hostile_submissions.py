@@ -8,6 +8,7 @@ import sys
 import pytest
 from course.pace import BRIEF, PATIENT
 from course.schema import read
+from course.together import two_at_a_time
 
 from tinyseg.cli import main
 from tinyseg.course import grader, sandbox
@@ -33,17 +34,21 @@ def mean_iou(confusion):
     return (intersection[union > 0] / union[union > 0]).mean()
 """
 
+# What takes longest stands first, and is graded together.
 ATTACKS = {                       # name: (what is done before the right answer is returned, what the student reads)
     "endless loop": ("while True: pass", "processor time|no answer in time"),
     "sleep": ("import time; time.sleep(1e6)", "no answer in time"),
-    "exit": ("import sys; sys.exit(0)", "it ends the program"),
+    "closes all pipes": ("import os; os.closerange(0, 64)\nwhile True: pass",
+                         "closed its pipes|processor time|the process ended"),
+    "recursion without a limit": ("import sys; sys.setrecursionlimit(10**9); attack(x)", "memory|crashed|time"),
     "hard exit": ("import os; os._exit(0)", "the process ended"),
+    "crash by a signal": ("import faulthandler; faulthandler._sigsegv()", "crashed \\(SIGSEGV\\)"),
+    "message that fails": ("raise type('E', (Exception,), {'__str__': lambda e: 1 / 0})", "the process ended"),
+    "memory bomb in steps": ("all = []\nwhile True: all.append(bytes(10**8))", "memory"),
+    "exit": ("import sys; sys.exit(0)", "it ends the program"),
     "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "endless recursion": ("attack(x)", "endless recursion"),
-    "recursion without a limit": ("import sys; sys.setrecursionlimit(10**9); attack(x)", "memory|crashed|time"),
-    "crash by a signal": ("import faulthandler; faulthandler._sigsegv()", "crashed \\(SIGSEGV\\)"),
     "memory bomb at once": ("np.ones(10**10)", "memory"),
-    "memory bomb in steps": ("all = []\nwhile True: all.append(bytearray(10**8))", "memory"),
     "fork bomb": ("import os\nwhile True: os.fork()", "starts a process"),
     "threads": ("import threading\nfor i in range(10**4): threading.Thread(target=threading.Event().wait).start()",
                 "thread|memory|time"),
@@ -70,12 +75,9 @@ ATTACKS = {                       # name: (what is done before the right answer 
                          "text = json.dumps({'kind': 'result', 'mutated': 'x', 'value': [], 'sizes': [9]}).encode()\n"
                          "body = struct.pack('>I', len(text)) + text\nfor fd in range(3, 9):\n"
                          "  try: os.write(fd, struct.pack('>Q', len(body)) + body)\n  except OSError: pass", "none that"),
-    "closes all pipes": ("import os; os.closerange(0, 64)\nwhile True: pass",
-                         "closed its pipes|processor time|the process ended"),
     "large file": ("open('large', 'wb').write(bytes(10**8))", "File too large|crashed"),
     "many files": ("all = [open(f'{i}', 'w') for i in range(1000)]", "Too many open files"),
     "endless message": ("raise ValueError('x' * 10**7)", "ValueError"),
-    "message that fails": ("raise type('E', (Exception,), {'__str__': lambda e: 1 / 0})", "the process ended"),
     "looks for the grader": ("import gc; gc.get_objects()", "looks through"),
     "changes its argument": ("x[:] = 0", "changes its arguments"),
 }
@@ -101,31 +103,60 @@ def submit(folder, attack="pass", answer="", out="", master=""):
     (folder / "metrics.py").write_text(head + functions, encoding="utf-8")
 
 
-def check(folder, assignment, out, message, pace=PATIENT):
-    results = grade(folder, assignment, out, only=["metrics"], pace=pace)
-    assert results.score == 0
+def check(folder, assignment, out, message):
+    assert grade(folder, assignment, out, only=["metrics"], pace=PATIENT).score == 0
+    check_written(out, message)
+
+
+def check_written(out, message):
     written = read(out)
     assert written["score"] == 0 and all(test["score"] == 0 for test in written["tests"])
     assert any(re.search(message, test["output"]) for test in written["tests"]), {test["output"] for test in written["tests"]}
 
 
+@pytest.fixture(scope="module")
+def attacked(assignment, tmp_path_factory, request):
+    """The score of an attack, and the folder with its submission and the grader's results."""
+    root = tmp_path_factory.mktemp("attacks")
+
+    def attack(name):
+        folder, submission = root / name, root / name / "submission"
+        out = folder / "out" / "results.json"
+        for path in (folder, submission, out.parent):
+            path.mkdir()
+        submit(submission, ATTACKS[name][0], out=out, master=assignment.folder)
+        pace = BRIEF if name in ENDLESS else PATIENT
+        return grade(submission, assignment, out, only=["metrics"], pace=pace).score, folder
+    return two_at_a_time(attack, request, "name")
+
+
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_earns_nothing(name, assignment, tmp_path):
+def test_an_attack_earns_nothing(name, attacked):
     """And comes to an end: no clock is needed to see that."""
-    attack, message = ATTACKS[name]
-    out, submission = tmp_path / "out" / "results.json", tmp_path / "submission"
-    out.parent.mkdir()
-    submission.mkdir()
-    submit(submission, attack, out=out, master=assignment.folder)
-    check(submission, assignment, out, message, BRIEF if name in ENDLESS else PATIENT)
-    assert os.listdir(out.parent) == ["results.json"] and os.listdir(submission) == ["metrics.py"]
+    score, folder = attacked(name)
+    assert score == 0
+    check_written(folder / "out" / "results.json", ATTACKS[name][1])
+    assert os.listdir(folder / "out") == ["results.json"] and os.listdir(folder / "submission") == ["metrics.py"]
+
+
+@pytest.fixture(scope="module")
+def answered(assignment, tmp_path_factory, request):
+    """The score of a wrong answer, and the grader's results."""
+    root = tmp_path_factory.mktemp("answers")
+
+    def answer(name):
+        folder, out = root / name, root / f"{name}.json"
+        folder.mkdir()
+        submit(folder, answer=ANSWERS[name][0])
+        return grade(folder, assignment, out, only=["metrics"], pace=PATIENT).score, out
+    return two_at_a_time(answer, request, "name")
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_wrong_answer_earns_nothing(name, assignment, tmp_path):
-    answer, message = ANSWERS[name]
-    submit(tmp_path, answer=answer)
-    check(tmp_path, assignment, tmp_path / "results.json", message)
+def test_a_wrong_answer_earns_nothing(name, answered):
+    score, out = answered(name)
+    assert score == 0
+    check_written(out, ANSWERS[name][1])
 
 
 def test_without_an_attack_the_same_code_earns_all(assignment, tmp_path):
@@ -197,18 +228,30 @@ def test_what_a_task_depends_on_has_its_limits_too(assignment, tmp_path):
     assert any(re.search("out of processor time|no answer in time", outcome.message) for outcome in results.outcomes)
 
 
-@pytest.mark.parametrize("attack, message", [
-    ("open(MASTER + '/decoder.py')", "opens .*decoder.py"), ("open(OUT, 'w')", "writes to"),
-    ("import os; os.fork()", "process"),
-    ("import ctypes; ctypes.pythonapi.system(b'ls')", "C library"), ("import ctypes; ctypes.CDLL(None)", "C library"),
-    ("import numpy; x = [numpy.ones(10**7) for i in range(99)]", "memory"), ("import socket; socket.socket()", "network")])
-def test_where_tinyseg_is_allowed_nothing_else_is(attack, message, assignment, tmp_path):
-    solution = (assignment.folder / "decoder.py").read_text()
-    head = f"MASTER, OUT = {str(assignment.folder)!r}, {str(tmp_path / 'results.json')!r}\n"
-    (tmp_path / "decoder.py").write_text(head + solution.replace("super().__init__()", f"super().__init__(); {attack}", 1))
-    results = grade(tmp_path, assignment, only=["decoder"], pace=PATIENT)
+DOORS = {                         # what a network's __init__ does: what the student reads
+    "open(MASTER + '/decoder.py')": "opens .*decoder.py", "open(OUT, 'w')": "writes to", "import os; os.fork()": "process",
+    "import ctypes; ctypes.pythonapi.system(b'ls')": "C library", "import ctypes; ctypes.CDLL(None)": "C library",
+    "import numpy; x = [numpy.empty(10**7) for i in range(99)]": "memory", "import socket; socket.socket()": "network"}
+
+
+@pytest.fixture(scope="module")
+def tried(assignment, tmp_path_factory, request):
+    root, solution = tmp_path_factory.mktemp("doors"), (assignment.folder / "decoder.py").read_text()
+
+    def attempt(attack):
+        folder = root / str(list(DOORS).index(attack))
+        folder.mkdir()
+        head = f"MASTER, OUT = {str(assignment.folder)!r}, {str(folder / 'results.json')!r}\n"
+        (folder / "decoder.py").write_text(head + solution.replace("super().__init__()", f"super().__init__(); {attack}", 1))
+        return grade(folder, assignment, only=["decoder"], pace=PATIENT)
+    return two_at_a_time(attempt, request, "attack")
+
+
+@pytest.mark.parametrize("attack", DOORS)
+def test_where_tinyseg_is_allowed_nothing_else_is(attack, tried):
+    results = tried(attack)
     assert results.score == 0
-    assert any(re.search(message, outcome.message) for outcome in results.outcomes), results
+    assert any(re.search(DOORS[attack], outcome.message) for outcome in results.outcomes), results
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")

@@ -1,6 +1,8 @@
 """Scenes are a pure function of seed, split and index; their masks are right; colour alone does not solve them."""
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -76,19 +78,23 @@ def test_outlines_are_signed_distances(name):
     assert (np.abs(slope - 1) < 0.02).mean() > 0.93
 
 
-def color_classifier_score(num_classes: int, size: int, train: int, test: int, balanced: bool) -> float:
-    """mIoU on new scenes of the best label for each of 12³ colours; `balanced`: every class counts alike."""
-    def colors(image):
-        return image.astype(int) * 12 // 256 @ [144, 12, 1]
+@cache
+def colors_and_masks(num_classes: int, size: int, length: int, split: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Scenes, in 12³ colours."""
+    scenes = Scenes(length, size, num_classes, split=split)
+    return [(image.astype(int) * 12 // 256 @ [144, 12, 1], mask) for image, mask in scenes]
 
+
+def color_classifier_score(num_classes: int, size: int, train: int, test: int, balanced: bool) -> float:
+    """mIoU on new scenes of the best label for each colour; `balanced`: every class counts alike."""
     table = np.zeros((12 ** 3, 256))
-    for image, mask in Scenes(train, size, num_classes):
-        np.add.at(table, (colors(image), mask), 1)
+    for colors, mask in colors_and_masks(num_classes, size, train, "train"):
+        np.add.at(table, (colors, mask), 1)
     table = table[:, :num_classes]
     best = (table / table.sum(axis=0) if balanced else table).argmax(axis=1)
     confusion = ConfusionMatrix(num_classes)
-    for image, mask in Scenes(test, size, num_classes, split="test"):
-        confusion.update(best[colors(image)], mask)
+    for colors, mask in colors_and_masks(num_classes, size, test, "test"):
+        confusion.update(best[colors], mask)
     return confusion.mean_iou
 
 

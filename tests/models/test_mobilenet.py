@@ -24,6 +24,7 @@ TABLE_1 = """
     512x14 512x14 512x14 512x14 512x14 512x14 512x14 512x14 512x14 512x14 512x7 1024x7 1024x7 1024x7"""
 
 
+@pytest.mark.usefixtures("all_zero")
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 def test_mobilenet_v1_is_table_1_of_the_paper(padding):
     rows = layer_rows(MobileNetV1(padding=padding), (1, 3, 224, 224))
@@ -34,12 +35,14 @@ def test_mobilenet_v1_is_table_1_of_the_paper(padding):
     assert sum(row.parameters for row in rows) == 4_231_976                         # and 4.2 million
 
 
+@pytest.mark.usefixtures("all_zero")
 @pytest.mark.parametrize("width, millions", [(24, 2.6), (16, 1.3), (8, 0.5)])
 def test_width_multipliers_of_the_paper(width, millions):
     """Table 6: 0.75, 0.5 and 0.25 MobileNet-224."""
     assert round(parameters(MobileNetV1(width=width)) / 1e6, 1) == millions
 
 
+@pytest.mark.usefixtures("all_zero")
 def test_mobilenet_v2_is_table_2_of_the_paper():
     """3.5 million parameters, with the last convolution of 1280 channels and the classifier, which are not in ours."""
     model = MobileNetV2()

@@ -23,12 +23,14 @@ def test_shape_comments(depth, c, h, w, check_shape_comments):
     assert check_shape_comments(model, image(2, 3, 64, 96), lambda local: symbols) == 4
 
 
+@pytest.mark.usefixtures("all_zero")
 @pytest.mark.parametrize("depth, num_classes, count", [(18, 1000, 11_689_512), (34, 1000, 21_797_672),
                                                        (20, 10, 269_722)])
 def test_published_parameter_counts(depth, num_classes, count):
     assert sum(p.size for p in ResNet(num_classes, depth=depth).parameters()) == count
 
 
+@pytest.mark.usefixtures("all_zero")
 def test_the_width_of_the_paper():
     assert ResNet(depth=18).width == 64 and ResNet(10, depth=20).width == 16
     assert ResNet(10, depth=20).channels == (16, 16, 32, 64) and ResNet(10, depth=20).strides == (1, 1, 2, 4)

@@ -43,6 +43,7 @@ FIGURE = """
     512x56 512x54 512x52  256x104 256x102 256x100  128x200 128x198 128x196  64x392 64x390 64x388  2x388"""
 
 
+@pytest.mark.usefixtures("all_zero")
 def test_the_papers_figure():
     """Channels and size at every arrow of figure 1, and 23 convolutional layers."""
     rows = [row for row in layer_rows(paper(), (1, 1, 572, 572)) if row.kind not in ("ReLU", "Dropout")]
@@ -56,6 +57,7 @@ CONVOLUTIONS = """
     1024>512 512>512  512>256 256>256  256>128 128>128  128>64 64>64"""
 
 
+@pytest.mark.usefixtures("all_zero")
 def test_parameter_counts():
     """Worked out from the figure: 3x3 convolutions, 2x2 up-convolutions, the last 1x1."""
     pairs = [tuple(map(int, arrow.split(">"))) for arrow in CONVOLUTIONS.split()]

@@ -14,7 +14,7 @@ from tinyseg.steps.terminal import screen
 
 
 def colours(image):
-    return {tuple(map(int, colour)) for colour in np.array(image.convert("RGB")).reshape(-1, 3)}
+    return {colour for _, colour in image.convert("RGB").getcolors(image.width * image.height)}
 
 
 def rgb(name):

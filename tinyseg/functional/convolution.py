@@ -1,6 +1,7 @@
 """conv2d, conv_transpose2d, linear."""
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Union
 
 from ..ops.conv import Conv2d, ConvTranspose2d
@@ -8,6 +9,8 @@ from ..ops.matmul import Linear
 from ..sizes import IntPair, conv_output, conv_transpose_output, dilated, pair, same_padding
 from ..tensor import Tensor, apply
 from .checks import TensorLike, on_images, require_float, require_shape, tensor
+
+Shape = tuple[int, ...]
 
 
 @on_images
@@ -29,17 +32,10 @@ def conv2d(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
     """
     x, w, b = tensor(input), tensor(weight), None if bias is None else tensor(bias)
     require_float("conv2d", input=x, weight=w, bias=b)
-    _check_channels("conv2d", x, w, groups, expected=w.shape[1] * groups if w.ndim == 4 else 0)
-    if w.shape[0] % groups:
-        raise ValueError(f"conv2d: weight {w.shape} makes {w.shape[0]} channels, which groups={groups} does not divide")
-    require_shape("conv2d", "bias", b, w.shape[:1])
     stride, dilation = pair("conv2d: stride", stride), pair("conv2d: dilation", dilation)
-    pads = _padding(padding, w.shape[2:], stride, dilation)
-    for axis, name in enumerate(("height", "width")):
-        padded, extent = x.shape[2 + axis] + sum(pads[axis]), dilated(w.shape[2 + axis], dilation[axis])
-        if conv_output(padded, w.shape[2 + axis], stride[axis], 0, dilation[axis]) < 1:
-            raise ValueError(f"conv2d: kernel {name} {extent} (dilation included) exceeds the padded input's {padded}; "
-                             f"enlarge the input or the padding")
+    padding = padding if isinstance(padding, str) else pair("conv2d: padding", padding, minimum=0)
+    pads = _checked_padding(x.shape, w.shape, stride, padding, dilation, groups)
+    require_shape("conv2d", "bias", b, w.shape[:1])
     return apply(Conv2d, x, w, b, stride=stride, padding=pads, dilation=dilation)
 
 
@@ -67,7 +63,7 @@ def conv_transpose2d(input: TensorLike, weight: TensorLike, bias: TensorLike | N
     name = "conv_transpose2d"
     x, w, b = tensor(input), tensor(weight), None if bias is None else tensor(bias)
     require_float(name, input=x, weight=w, bias=b)
-    _check_channels(name, x, w, groups, expected=w.shape[0])
+    _check_channels(name, x.shape, w.shape, groups)
     require_shape(name, "bias", b, (groups * w.shape[1],))
     stride, dilation = pair(f"{name}: stride", stride), pair(f"{name}: dilation", dilation)
     padding = pair(f"{name}: padding", padding, minimum=0)
@@ -104,20 +100,36 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
     return apply(Linear, x, w, b)
 
 
-def _check_channels(name: str, x: Tensor, w: Tensor, groups: int, expected: int) -> None:
-    if w.ndim != 4 or 0 in w.shape:
+def _check_channels(name: str, x: Shape, w: Shape, groups: int) -> None:
+    if len(w) != 4 or 0 in w:
         form = "(out, in/groups, KH, KW)" if name == "conv2d" else "(in, out/groups, KH, KW)"
-        raise ValueError(f"{name}: weight has shape {w.shape}; expected {form}")
+        raise ValueError(f"{name}: weight has shape {w}; expected {form}")
     if groups < 1:
         raise ValueError(f"{name}: groups={groups}, expected at least 1")
-    if x.shape[1] != expected:
-        raise ValueError(f"{name}: input has {x.shape[1]} channels but weight {w.shape} expects {expected}"
+    expected = w[1] * groups if name == "conv2d" else w[0]
+    if x[1] != expected:
+        raise ValueError(f"{name}: input has {x[1]} channels but weight {w} expects {expected}"
                          + (f" in {groups} groups" if groups > 1 else ""))
-    if x.shape[1] % groups:
-        raise ValueError(f"{name}: groups={groups} does not divide the input's {x.shape[1]} channels")
+    if w[0] % groups:
+        raise ValueError(f"{name}: groups={groups} does not divide the {w[0]} channels that weight {w} "
+                         f"{'makes' if name == 'conv2d' else 'expects'}")
 
 
-def _padding(padding: Union[IntPair, str], kernel: tuple[int, ...], stride: tuple[int, int],
+@lru_cache(maxsize=1024)
+def _checked_padding(x: Shape, w: Shape, stride: tuple[int, int], padding: Union[tuple[int, int], str],
+                     dilation: tuple[int, int], groups: int) -> tuple[tuple[int, int], ...]:
+    """Zeros (before, after) along height and width, if shapes and settings fit.  A layer asks the same again and again."""
+    _check_channels("conv2d", x, w, groups)
+    pads = _padding(padding, w[2:], stride, dilation)
+    for axis, name in enumerate(("height", "width")):
+        padded, extent = x[2 + axis] + sum(pads[axis]), dilated(w[2 + axis], dilation[axis])
+        if conv_output(padded, w[2 + axis], stride[axis], 0, dilation[axis]) < 1:
+            raise ValueError(f"conv2d: kernel {name} {extent} (dilation included) exceeds the padded input's {padded}; "
+                             f"enlarge the input or the padding")
+    return pads
+
+
+def _padding(padding: Union[tuple[int, int], str], kernel: tuple[int, ...], stride: tuple[int, int],
              dilation: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """Zeros (before, after) along height and width."""
     if padding == "same":
@@ -126,7 +138,7 @@ def _padding(padding: Union[IntPair, str], kernel: tuple[int, ...], stride: tupl
                              f"the padding in pixels")
         return tuple(same_padding(k, d) for k, d in zip(kernel, dilation))
     if padding == "valid":
-        padding = 0
+        padding = 0, 0
     if isinstance(padding, str):
         raise ValueError(f'conv2d: padding={padding!r}; expected pixels, "same" or "valid"')
-    return tuple((p, p) for p in pair("conv2d: padding", padding, minimum=0))
+    return tuple((p, p) for p in padding)

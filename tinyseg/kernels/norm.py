@@ -59,7 +59,7 @@ def combined(dx, dy, x, scale, shift, low, high, x_scale, offset):
 
 
 @inner
-def normalise_channel(c, y, mean, var, scale, shift, x, weight, bias, eps, low, high):
+def normalise_channel(c, y, mean, var, inverse_std, scale, shift, x, weight, bias, eps, low, high):
     batch = len(x)
     count = max(1, batch * x.shape[2])           # an empty batch has mean and variance 0
     s = 0.0
@@ -70,18 +70,21 @@ def normalise_channel(c, y, mean, var, scale, shift, x, weight, bias, eps, low, 
     for n in range(batch):
         s += squared_deviation(x[n, c], mean[c])
     var[c] = s / count
-    scale[c] = weight[c] / np.sqrt(var[c] + eps)
+    inverse_std[c] = 1 / np.sqrt(var[c] + eps)
+    scale[c] = weight[c] * inverse_std[c]
     shift[c] = bias[c] - mean[c] * scale[c]
     for n in range(batch):
         held(y[n, c], x[n, c], scale[c], shift[c], low, high)
 
 
-def normalise(y, mean, var, scale, shift, x, weight, bias, eps, low, high):
+def normalise(y, mean, var, inverse_std, scale, shift, x, weight, bias, eps, low, high):
     """mean[c] = Σ_nq x[n, c, q] / M;  var[c] = Σ_nq (x[n, c, q] - mean[c])² / M, with M = N·Q values a channel;
 
-    scale = weight / √(var + eps);  shift = bias - mean·scale;  y[n, c, q] = scale[c] x[n, c, q] + shift[c], within bounds.
+    inverse_std = 1 / √(var + eps);  scale = weight·inverse_std;  shift = bias - mean·scale;
+
+    y[n, c, q] = scale[c] x[n, c, q] + shift[c], within bounds.
     """
-    each_task(normalise_channel, x.shape[1], (y, mean, var, scale, shift, x, weight, bias, eps, low, high))
+    each_task(normalise_channel, x.shape[1], (y, mean, var, inverse_std, scale, shift, x, weight, bias, eps, low, high))
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -17,6 +17,8 @@ tiles around it are NaN: transforms subtract.
 """
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import get_num_threads
 
@@ -176,20 +178,26 @@ class Winograd:
 
         If flipped, the last tap comes first: 8 - 3u - v.
         """
-        m, width, threads, (batch, channels, _, columns) = self.m, lanes_of(x), get_num_threads(), x.shape
-        places, blocks, pairs = (m + 2)**2, -(-y.shape[1] // width), -(-y.shape[1] // (2 * width))
-        u_step = (blocks * channels | 1) * width
-        u = buffers.empty((places * u_step,), x.dtype)
-        tiles = min(max(CACHED // (places * (channels + 2 * width)), 32), 512 // m)
-        cuts = plan(batch, y.shape[2:], dilation, m, tiles)
-        tasks = -(-cuts.phases // cuts.together) * cuts.bands * cuts.parts
-        parts = max(1, min(pairs, -(-2 * threads // max(tasks, 1))))
-        from_x = places_of(cuts.rows + 2, columns, cuts.pitch + 2 * dilation[1], -padding[1], width)
-        to_y = places_of(cuts.rows, y.shape[3], cuts.pitch, 0, width)
+        m, threads, (outputs, channels) = self.m, get_num_threads(), (y.shape[1], x.shape[1])
+        blocks, u_step, shares = divided(y.shape, x.shape, padding, dilation, m, lanes_of(x), threads)
+        u = buffers.empty(((m + 2)**2 * u_step,), x.dtype)
         each_task(transform_kernels, blocks * -(-channels // KERNELS),
-                  (u, u_step, weight.ravel(), flipped, y.shape[1], channels, out_step, in_step, m))
+                  (u, u_step, weight.ravel(), flipped, outputs, channels, out_step, in_step, m))
         each_task(convolve_blocks, threads, (y.ravel(), y.shape, x.ravel(), x.shape, u, u_step, bias, padding, dilation, m,
-                                             tuple(cuts), from_x, to_y, parts, tasks * parts, threads))
+                                             *shares, threads))
+
+
+@lru_cache(maxsize=128)
+def divided(y_shape, x_shape, padding, dilation, m, width, threads):
+    """Blocks of outputs, values of U from one place to the next, and what is the same for all workers of `convolve_blocks`."""
+    blocks, channels = -(-y_shape[1] // width), x_shape[1]
+    tiles = min(max(CACHED // ((m + 2)**2 * (channels + 2 * width)), 32), 512 // m)
+    cuts = plan(x_shape[0], y_shape[2:], dilation, m, tiles)
+    tasks = -(-cuts.phases // cuts.together) * cuts.bands * cuts.parts
+    parts = max(1, min(-(-blocks // 2), -(-2 * threads // max(tasks, 1))))
+    from_x = places_of(cuts.rows + 2, x_shape[3], cuts.pitch + 2 * dilation[1], -padding[1], width)
+    to_y = places_of(cuts.rows, y_shape[3], cuts.pitch, 0, width)
+    return blocks, (blocks * channels | 1) * width, (tuple(cuts), from_x, to_y, parts, tasks * parts)
 
 
 f2, f4 = Winograd(2), Winograd(4)

@@ -21,7 +21,6 @@ take every δ-th pixel, cover m·δ columns together.
 """
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -92,7 +91,6 @@ class Plan(NamedTuple):
     pitch: int                     # and columns
 
 
-@lru_cache(maxsize=256)
 def plan(batch, size, dilation, m, tiles):
     """Blocks of about so many tiles for outputs (H, W)."""
     dh, dw = dilation
@@ -128,7 +126,6 @@ def corners_of(tall, wide, pitch, dilation, m, each):
 
 # Between an image, whose columns stand side by side, and a band of it, where channels do ------------------------------
 
-@lru_cache(maxsize=256)
 def places_of(rows, width, pitch, left, each):
     """places[i·width + j] + at, at = -left·each: where a band (rows, pitch, each) keeps column j of an image in its row i.
 

@@ -20,6 +20,7 @@ Rows of V, Y and S are odd numbers of vectors, so that they do not all begin in 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numba import get_num_threads
@@ -151,17 +152,23 @@ def collect_weights(task, dw, s, step, outputs, channels, m, parts):
 
 def weigh(dw, x, dy, padding, dilation, m):
     """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i + u·δ - p, j + v·δ - p], by F(3 x 3, m x m)."""
-    width, places = lanes_of(x), (m + 2)**2
-    x_blocks, y_blocks = -(-x.shape[1] // width), -(-dy.shape[1] // width)
-    tiles = max(64, CACHED // (places * width * (x_blocks + y_blocks)))
-    cuts = plan(len(x), dy.shape[2:], dilation, m, tiles)
+    width, channels, outputs = lanes_of(x), x.shape[1], dy.shape[1]
+    parts, step, shares = divided(x.shape, dy.shape, padding, dilation, m, width, get_num_threads())
+    s = buffers.empty((math.prod(parts) * (m + 2)**2 * step,), x.dtype)
+    each_task(add_part, math.prod(parts), (s, step, x.ravel(), x.shape, dy.ravel(), dy.shape, padding, (0, 0), dilation, m,
+                                           *shares, parts))
+    each_task(collect_weights, -(-channels // width) * parts[1], (dw.ravel(), s, step, outputs, channels, m, parts))
+
+
+@lru_cache(maxsize=128)
+def divided(x_shape, dy_shape, padding, dilation, m, width, threads):
+    """(parts of the tiles, of the outputs), values from S[ξ] to S[ξ + 1], and what is the same for all of `add_part`."""
+    x_blocks, y_blocks = -(-x_shape[1] // width), -(-dy_shape[1] // width)
+    tiles = max(64, CACHED // ((m + 2)**2 * width * (x_blocks + y_blocks)))
+    cuts = plan(x_shape[0], dy_shape[2:], dilation, m, tiles)
     blocks = -(-cuts.phases // cuts.together) * cuts.bands * cuts.parts
     tile_parts = max(1, min(PARTS, blocks, blocks * cuts.tiles // PART))
-    parts = (tile_parts, min(y_blocks, -(-get_num_threads() // tile_parts)))
-    step = (x_blocks * -(-y_blocks // parts[1]) * width | 1) * width                                # from S[ξ] to S[ξ + 1]
-    s = buffers.empty((math.prod(parts) * places * step,), x.dtype)
-    from_x = places_of(cuts.rows + 2, x.shape[3], cuts.pitch + 2 * dilation[1], -padding[1], width)
-    from_y = places_of(cuts.rows, dy.shape[3], cuts.pitch, 0, width)
-    each_task(add_part, math.prod(parts), (s, step, x.ravel(), x.shape, dy.ravel(), dy.shape, padding, (0, 0), dilation, m,
-                                           tuple(cuts), from_x, from_y, blocks, parts))
-    each_task(collect_weights, x_blocks * parts[1], (dw.ravel(), s, step, dy.shape[1], x.shape[1], m, parts))
+    parts = (tile_parts, min(y_blocks, -(-threads // tile_parts)))
+    from_x = places_of(cuts.rows + 2, x_shape[3], cuts.pitch + 2 * dilation[1], -padding[1], width)
+    from_y = places_of(cuts.rows, dy_shape[3], cuts.pitch, 0, width)
+    return parts, (x_blocks * -(-y_blocks // parts[1]) * width | 1) * width, (tuple(cuts), from_x, from_y, blocks)

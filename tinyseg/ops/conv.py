@@ -38,12 +38,12 @@ class Conv2d(Op):
     def backward(ctx, dy):
         dy, dx, dw, db = dense(dy), None, None, None
         needs_dx, needs_dw, needs_db = (*ctx.needs_input_grad, False)[:3]
-        if needs_dx:
-            dx = buffers.empty_like(ctx.x)
-            _run("conv2d_input_grad", ctx.x, ctx.w, dy, ctx.geometry, dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype))
         if needs_dw:
             dw = buffers.empty_like(ctx.w)
             _run("conv2d_weight_grad", ctx.x, ctx.w, dy, ctx.geometry, dw, ctx.x, dy)
+        if needs_dx:
+            dx = buffers.empty_like(ctx.x)
+            _run("conv2d_input_grad", ctx.x, ctx.w, dy, ctx.geometry, dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype))
         if needs_db:
             db = _bias_grad(dy)
         return (dx, dw, db)[:len(ctx.needs_input_grad)]

@@ -26,13 +26,15 @@ class BatchNorm(Op):
         ctx.x, ctx.from_batch, number = positions(dense(x)), mean is None, x.dtype.type
         ctx.bounds, y = (number(low), number(high)), buffers.empty_like(ctx.x)
         if ctx.from_batch:
-            mean, var, ctx.scale, ctx.shift = (np.empty(x.shape[1], x.dtype) for _ in range(4))
-            kernels.normalise(y, mean, var, ctx.scale, ctx.shift, ctx.x, dense(weight), dense(bias), number(eps), *ctx.bounds)
+            mean, var, ctx.inverse_std, ctx.scale, ctx.shift = np.empty((5, x.shape[1]), x.dtype)
+            kernels.normalise(y, mean, var, ctx.inverse_std, ctx.scale, ctx.shift, ctx.x, dense(weight), dense(bias),
+                              number(eps), *ctx.bounds)
         else:
-            ctx.scale = weight / np.sqrt(var + number(eps))
+            ctx.inverse_std = 1 / np.sqrt(var + number(eps))
+            ctx.scale = weight * ctx.inverse_std
             ctx.shift = bias - mean * ctx.scale
             kernels.scale_and_shift(y, ctx.x, ctx.scale, ctx.shift, *ctx.bounds)
-        ctx.mean, ctx.inverse_std = dense(mean), 1 / np.sqrt(var + number(eps))
+        ctx.mean = dense(mean)
         return y.reshape(x.shape), mean, var
 
     def backward(ctx, dy):
