@@ -114,7 +114,8 @@ def keep_larger(best, taps, values, within, tap):
         value, largest = values[k], best[k]
         best[k] = larger(largest, value)
         if taps is not None:
-            taps[k] = tap + within[k] if wins(value, largest) else taps[k]
+            here, kept = tap + within[k], taps[k]
+            taps[k] = here if wins(value, largest) else kept
 
 
 @inner

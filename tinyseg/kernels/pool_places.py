@@ -47,7 +47,8 @@ def double(dx, dy, taps, left):
     """dx[2·j + v] = dy[j] where its tap is left + v, all else 0."""
     zero = dy.dtype.type(0)
     for j in range(dy.size):
-        dx[2 * j], dx[2 * j + 1] = dy[j] if taps[j] == left else zero, dy[j] if taps[j] == left + 1 else zero
+        value, tap = dy[j], taps[j]
+        dx[2 * j], dx[2 * j + 1] = value if tap == left else zero, value if tap == left + 1 else zero
     for j in range(2 * dy.size, dx.size):
         dx[j] = 0
 
