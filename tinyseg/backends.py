@@ -86,7 +86,8 @@ def skips_pixels(work: Work) -> bool:
 
 def pays_to_sort(work: Work) -> bool:
     """At a stride, `product` sorts the pixels first.  Where outputs are few, that takes longer than `strided` does without."""
-    return work.task == "conv2d_input_grad" or work.weight[0] > 64 or not skips_pixels(work)
+    enough = 64 if work.task == "conv2d" else 128
+    return work.task == "conv2d_input_grad" or work.weight[0] >= enough or not skips_pixels(work)
 
 
 def is_dense_3x3(work: Work) -> bool:
@@ -161,7 +162,7 @@ CONV2D = (
               "3x3, stride 1, no dilation, float32, 8 outputs or more, whole vectors in pairs of rows",
               "two thirds of the multiplications: where channels are few, transforming columns alone costs little"),
     Algorithm("product", product, lambda work: is_product(work) and pays_to_sort(work),
-              "1x1, or kernels no larger than the stride (gradients of x, or more than 64 outputs); no padding, no groups",
+              "1x1, or kernels no larger than the stride (gradients of x, or enough outputs); no padding, no groups",
               "no pixel is under two taps: a matrix product of the image as it lies in memory, or with its pixels sorted"),
     Algorithm("taps", taps, sees_zeros, "a fifth or more of what taps see is around the image, 8 channels or more",
               "a 1x1 convolution for each tap, only where it sees the image: the zeros around it are not multiplied"),

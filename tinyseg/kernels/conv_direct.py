@@ -23,7 +23,8 @@ from numba import get_num_threads
 from .bands import CACHED, bands_of, ceil_div, extent, fill, keeps_rows, offsets_of, places_of
 from .conv_weights import weigh
 from .inner import inner
-from .simd import COLS, ROWS, TILE, add_products, add_tile, lanes, lanes_of, prefetch, store_rows, store_tile, zero_tile
+from .simd import COLS, ROWS, TILE, add_products, add_tile, lanes, lanes_of, store_rows, store_tile, zero_tile
+from .simd_memory import prefetch
 from .tasks import each_task
 
 CHANNEL_ROWS = 96                 # rows of flat under a tile that stay in the first-level cache

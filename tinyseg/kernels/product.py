@@ -30,37 +30,53 @@ from .bands import bands_of, ceil_div, places_of
 from .inner import inner
 from .product_columns import alternates, gather, halves_of, pack_rows, pack_transposed, part_of, spread
 from .product_weights import fills_panels, weigh
-from .simd import REGISTERS, add_products, lanes, lanes_of, prefetch, store_rows, zero_tile
+from .simd import REGISTERS, add_products, lanes, lanes_of, store_rows, zero_tile
+from .simd_memory import end_streams, prefetch, should_stream, stream_rows, stream_zipped
 from .simd_pairs import store_zipped
 from .tasks import each_task
 
 ROWS, COLS = (6, 4) if REGISTERS == 32 else (4, 3)         # an even number of rows, since two may be zipped
-TILE = ROWS * COLS
+TALL = 2 * ROWS            # of a tile half as wide, for so few rows that all of them fit: it reads the image once
 AHEAD = 2                  # tiles of positions: so early what they read is asked for
 CACHED = 1 << 16           # values of each of the arrays that a task works on: together they stay in the second-level cache
 
 
-@inner
-def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start, step, positions, vectors, depth, zipped):
-    """out[at + r·pitch + places[v] …] = bias[first + r] + Σ_k packed[k·row + r] · flat[start + k·step + positions[v] …]
+def multiplier(tall, cols):
+    """`multiply` on tiles of this size."""
+    size = tall * cols
 
-    `zipped`: (height of a kernel, values of a plane of the image, of a row) if places are the halves of pairs of rows, else 0.
-    """
-    for v in range(0, vectors, COLS):
-        ahead = start + positions[min(v + AHEAD * COLS, vectors - 1)]
-        for r in range(0, rows, ROWS):
-            tile, count = zero_tile(flat, TILE), min(ROWS, rows - r)
-            for n in range(COLS):
-                for i in range(r, r + count if zipped[0] == 0 else r):
-                    prefetch(out, at + i * pitch + places[v + n], 1)
-            for k in range(depth):
-                tile = add_products(tile, ROWS, packed, k * row + r, flat, positions, v, start + k * step)
-                for n in range(COLS if r == 0 else 0):
-                    prefetch(flat, ahead + k * step + n * lanes(flat), 0)
-            if zipped[0] > 0:
-                store_zipped(tile, ROWS, out, at, zipped[0], zipped[1], zipped[2], places, v, bias, first + r, count)
-            else:
-                store_rows(tile, ROWS, out, at + r * pitch, pitch, places, v, bias, first + r, count)
+    @inner
+    def multiply(out, at, pitch, places, bias, first, rows, packed, row, flat, start, step, positions, vectors, depth, zipped,
+                 streams):
+        """out[at + r·pitch + places[v] …] = bias[first + r] + Σ_k packed[k·row + r] · flat[start + k·step + positions[v] …]
+
+        `zipped`: (height of a kernel, values of a plane of the image, of a row) if places are the halves of pairs of rows,
+        else 0.
+        """
+        for v in range(0, vectors, cols):
+            ahead = start + positions[min(v + AHEAD * cols, vectors - 1)]
+            for r in range(0, rows, tall):
+                tile, count = zero_tile(flat, size), min(tall, rows - r)
+                for n in range(cols):
+                    for i in range(r, r if zipped[0] > 0 or streams else r + count):
+                        prefetch(out, at + i * pitch + places[v + n], 1)
+                for k in range(depth):
+                    tile = add_products(tile, tall, packed, k * row + r, flat, positions, v, start + k * step)
+                    for n in range(cols if r == 0 else 0):
+                        prefetch(flat, ahead + k * step + n * lanes(flat), 0)
+                to = at + r * pitch
+                if zipped[0] > 0 and streams:
+                    stream_zipped(tile, tall, out, at, zipped[0], zipped[1], zipped[2], places, v, bias, first + r, count)
+                elif zipped[0] > 0:
+                    store_zipped(tile, tall, out, at, zipped[0], zipped[1], zipped[2], places, v, bias, first + r, count)
+                elif streams:
+                    stream_rows(tile, tall, out, to, pitch, places, v, bias, first + r, count)
+                else:
+                    store_rows(tile, tall, out, to, pitch, places, v, bias, first + r, count)
+    return multiply
+
+
+multiply, multiply_tall = multiplier(ROWS, COLS), multiplier(TALL, COLS // 2)
 
 
 @inner
@@ -71,11 +87,12 @@ def compute(worker, y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, 
     area, depth, taps, gathers = out_h * out_w, weight.size // rows, kernel[0] * kernel[1], not spreads and stride != (1, 1)
     planes = (kernel[0], y_shape[2] * y_shape[3], y_shape[3])
     zipped = planes if spreads and kernel == stride and alternates(stride, y_shape[3], out_w, width) else (0, 0, 0)
+    streams = (not spreads or zipped[0] > 0) and should_stream(y, y_shape[3])
     unit = ROWS * taps if spreads else ROWS                      # parts have whole tiles, and all taps of a channel
     units, all_cuts = ceil_div(rows, unit), ceil_div(x_shape[0], many) * bands
     most, longest = ceil_div(units, parts) * unit, many * ceil_div(out_h, bands) * out_w
     row = (ceil_div(most, width) | 1) * width                    # an odd number of vectors: not all in the same cache sets
-    packed, packed_part, channels = np.empty(depth * row + ROWS, y.dtype), -1, part_of(0, 1, x_shape[1])
+    packed, packed_part, channels = np.empty(depth * row + TALL, y.dtype), -1, part_of(0, 1, x_shape[1])
     columns = np.empty((depth + 1) * longest if gathers else 0, y.dtype)
     product = np.empty(most * longest if spreads and zipped[0] == 0 else 0, y.dtype)
     line = np.empty(longest * stride[1] if spreads else 0, y.dtype)
@@ -105,10 +122,16 @@ def compute(worker, y, y_shape, x, x_shape, weight, bias, kernel, stride, grid, 
         if zipped[0] > 0:
             at = (n * y_shape[1] * y_shape[2] + i0 * stride[0]) * y_shape[3]
             _, places, _ = halves_of(last - n, i1 - i0, out_w, y_shape[1] * planes[1], stride[0] * y_shape[3], width)
-        multiply(out, at, to_row, places, bias, r0, r1 - r0, packed, row, flat, start, from_row, positions, vectors, depth,
-                 zipped)
+        if REGISTERS == 32 and ROWS < r1 - r0 <= TALL and zipped[0] == 0:
+            multiply_tall(out, at, to_row, places, bias, r0, r1 - r0, packed, row, flat, start, from_row, positions, vectors,
+                          depth, zipped, streams)
+        else:
+            multiply(out, at, to_row, places, bias, r0, r1 - r0, packed, row, flat, start, from_row, positions, vectors, depth,
+                     zipped, streams)
         if spreads and zipped[0] == 0:
             spread(y, y_shape, product, line, bias, (r0 // taps, r1 // taps), (n, last), (i0, i1), out_w, kernel, stride)
+    if streams:
+        end_streams()
 
 
 def run(y, x, weight, bias, kernel, stride, grid, rows, transposes, spreads):

@@ -249,19 +249,6 @@ def store_tile(typing, tile, array, at):
     return types.void(tile, array, at), generate
 
 
-@intrinsic(prefer_literal=True)
-def prefetch(typing, array, at, writes):
-    """Asks for the line of the cache that holds array[at], to write to it or not; there need not be such a value."""
-    def generate(context, builder, signature, values):
-        emit, number = Emitter(context, builder, signature, values, Vector(array.dtype)), ir.IntType(32)
-        pointer = builder.bitcast(emit.pointer(0, values[1]), cgutils.voidptr_t)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [pointer, number(writes.literal_value), number(3), number(1)])       # all caches; data, not code
-        return context.get_dummy_value()
-    return types.void(array, at, writes), generate
-
-
 @intrinsic
 def add_run(typing, to, at, source, start, count):
     """to[at + l] += source[start + l] for l < count, l < lanes; the lanes behind are read, and written as they were."""
@@ -276,21 +263,29 @@ def add_run(typing, to, at, source, start, count):
     return types.void(to, at, source, start, count), generate
 
 
-@intrinsic(prefer_literal=True)
-def store_rows(typing, tile, rows, array, at, pitch, places, first, bias, channel, count):
-    """array[at + r·pitch + places[first + n] …] = tile[r, n] + bias[channel + r], for the first `count` rows."""
-    def generate(context, builder, signature, values):
-        emit = Emitter(context, builder, signature, values, tile.dtype)
-        vectors, cols = emit.tile(0), tile.count // rows.literal_value
-        for r in range(rows.literal_value):
-            with builder.if_then(builder.icmp_signed("<", INDEX(r), values[9])):
-                shift = emit.broadcast(emit.item(7, values[8], r))
-                row = builder.mul(values[4], INDEX(r))
-                for n in range(cols):
-                    place = emit.item(5, values[6], n)
-                    emit.store(builder.fadd(vectors[r * cols + n], shift), 2, values[3], row, place)
-        return context.get_dummy_value()
-    return types.void(tile, rows, array, at, pitch, places, first, bias, channel, count), generate
+def rows_store(Emitter):
+    """A function for kernels, which stores as the emitter does, the first `count` rows of a tile:
+
+    array[at + r·pitch + places[first + n] …] = tile[r, n] + bias[channel + r]
+    """
+    @intrinsic(prefer_literal=True)
+    def store(typing, tile, rows, array, at, pitch, places, first, bias, channel, count):
+        def generate(context, builder, signature, values):
+            emit = Emitter(context, builder, signature, values, tile.dtype)
+            vectors, cols = emit.tile(0), tile.count // rows.literal_value
+            for r in range(rows.literal_value):
+                with builder.if_then(builder.icmp_signed("<", INDEX(r), values[9])):
+                    shift = emit.broadcast(emit.item(7, values[8], r))
+                    row = builder.mul(values[4], INDEX(r))
+                    for n in range(cols):
+                        place = emit.item(5, values[6], n)
+                        emit.store(builder.fadd(vectors[r * cols + n], shift), 2, values[3], row, place)
+            return context.get_dummy_value()
+        return types.void(tile, rows, array, at, pitch, places, first, bias, channel, count), generate
+    return store
+
+
+store_rows = rows_store(Emitter)
 
 
 @intrinsic

@@ -24,28 +24,35 @@ def unzip(typing, evens, at, odds, to, source, start, next_start):
     return types.void(evens, at, odds, to, source, start, next_start), generate
 
 
-@intrinsic(prefer_literal=True)
-def store_zipped(typing, tile, rows, array, at, kernel_h, plane, pitch, halves, first, bias, row, count):
-    """Rows r = (c, u, v) of a tile, v < 2, to column 2·j + v, row u of a channel c, where j runs along a vector.
+def zipped_store(Emitter):
+    """A function for kernels, which stores as the emitter does:
+
+    Rows r = (c, u, v) of a tile, v < 2, to column 2·j + v, row u of a channel c, where j runs along a vector.
 
     array[at + (row + r) // 2 // kernel_h · plane + (row + r) // 2 % kernel_h · pitch + halves[first + n, 0 or 1] …]  =
     tile[r, n] and tile[r + 1, n] by turns, + bias[row + r …], for the first `count` rows; `row` and `count` are even.
     """
-    def generate(context, builder, signature, values):
-        emit = Emitter(context, builder, signature, values, tile.dtype)
-        vectors, cols, width = emit.tile(0), tile.count // rows.literal_value, tile.dtype.lanes
-        for r in range(0, rows.literal_value, 2):
-            with builder.if_then(builder.icmp_signed("<", INDEX(r), values[11])):
-                pair = builder.udiv(builder.add(values[10], INDEX(r)), INDEX(2))
-                place = builder.add(builder.mul(builder.udiv(pair, values[4]), values[5]),
-                                    builder.mul(builder.urem(pair, values[4]), values[6]))
-                even, odd = (emit.broadcast(emit.item(9, values[10], r + k)) for k in range(2))
-                for n in range(cols):
-                    a = builder.fadd(vectors[r * cols + n], even)
-                    b = builder.fadd(vectors[(r + 1) * cols + n], odd)
-                    for half in range(2):
-                        numbers = [k for i in range(half * width // 2, (half + 1) * width // 2) for k in (i, width + i)]
-                        to = emit.item(7, builder.mul(values[8], INDEX(2)), 2 * n + half)
-                        emit.store(builder.shuffle_vector(a, b, emit.lanes(numbers)), 2, values[3], place, to)
-        return context.get_dummy_value()
-    return types.void(tile, rows, array, at, kernel_h, plane, pitch, halves, first, bias, row, count), generate
+    @intrinsic(prefer_literal=True)
+    def store(typing, tile, rows, array, at, kernel_h, plane, pitch, halves, first, bias, row, count):
+        def generate(context, builder, signature, values):
+            emit = Emitter(context, builder, signature, values, tile.dtype)
+            vectors, cols, width = emit.tile(0), tile.count // rows.literal_value, tile.dtype.lanes
+            for r in range(0, rows.literal_value, 2):
+                with builder.if_then(builder.icmp_signed("<", INDEX(r), values[11])):
+                    pair = builder.udiv(builder.add(values[10], INDEX(r)), INDEX(2))
+                    place = builder.add(builder.mul(builder.udiv(pair, values[4]), values[5]),
+                                        builder.mul(builder.urem(pair, values[4]), values[6]))
+                    even, odd = (emit.broadcast(emit.item(9, values[10], r + k)) for k in range(2))
+                    for n in range(cols):
+                        a = builder.fadd(vectors[r * cols + n], even)
+                        b = builder.fadd(vectors[(r + 1) * cols + n], odd)
+                        for half in range(2):
+                            numbers = [k for i in range(half * width // 2, (half + 1) * width // 2) for k in (i, width + i)]
+                            to = emit.item(7, builder.mul(values[8], INDEX(2)), 2 * n + half)
+                            emit.store(builder.shuffle_vector(a, b, emit.lanes(numbers)), 2, values[3], place, to)
+            return context.get_dummy_value()
+        return types.void(tile, rows, array, at, kernel_h, plane, pitch, halves, first, bias, row, count), generate
+    return store
+
+
+store_zipped = zipped_store(Emitter)

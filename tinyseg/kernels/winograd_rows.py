@@ -28,8 +28,9 @@ from numba.extending import intrinsic
 from .bands import CACHED, aligned_zeros, ceil_div, fill_image
 from .inner import inner
 from .product_columns import pack_transposed
-from .simd import (INDEX, REGISTERS, Emitter, Vector, add_products, add_tile, lanes, lanes_of, prefetch, store_rows, store_tile,
+from .simd import (INDEX, REGISTERS, Emitter, Vector, add_products, add_tile, lanes, lanes_of, store_rows, store_tile,
                    zero_tile)
+from .simd_memory import prefetch
 from .tasks import each_task
 
 ROWS, COLS = 4 if REGISTERS == 32 else 2, 3
