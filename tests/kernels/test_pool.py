@@ -35,7 +35,7 @@ def pooled(x, kernel, stride, padding, dilation=(1, 1)):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size, kernel, stride, padding, dilation", SHAPES, ids=str)
-def test_equals_the_readable_one(size, kernel, stride, padding, dilation, dtype, rng):
+def test_equals_the_readable_one(size, kernel, stride, padding, dilation, dtype, rng, monkeypatch):
     settings = dict(kernel_size=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=False,
                     return_indices=True)
     x = rng.integers(0, 9, (1, 1, *size)).astype(dtype)                                  # many are equal
@@ -46,10 +46,13 @@ def test_equals_the_readable_one(size, kernel, stride, padding, dilation, dtype,
     np.testing.assert_array_equal(indices, places[0])
 
     dy = rng.integers(-9, 10, y.shape).astype(dtype)                                     # sums are exact
-    dx, added = np.full((1, *size), np.nan, dtype), np.zeros(size[0] * size[1], dtype)
+    added = np.zeros(size[0] * size[1], dtype)
     np.add.at(added, places.ravel(), dy.ravel())
-    pool_places.max_pool2d_grad(dx, dy, taps, kernel, (*stride, *padding, *dilation))
-    np.testing.assert_array_equal(dx.ravel(), added)
+    for selects in (True, False):                                                        # what the CPU is good at
+        monkeypatch.setattr(pool_places, "SELECTS", selects)
+        dx = np.full((1, *size), np.nan, dtype)
+        pool_places.max_pool2d_grad(dx, dy, taps, kernel, (*stride, *padding, *dilation))
+        np.testing.assert_array_equal(dx.ravel(), added)
 
 
 @pytest.mark.parametrize("kernel, dilation, number", [((1, 1), (1, 1), 1), ((1, 16), (1, 5), 16), ((16, 16), (5, 5), 256)])

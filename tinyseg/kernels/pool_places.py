@@ -9,9 +9,11 @@ from numba import njit, prange
 
 from .inner import inner
 from .pool_max import fill_row, halves
+from .simd import BITS
 from .tasks import each_task
 
-NOWHERE = -1 << 62   # before every place
+NOWHERE = -1 << 62        # before every place
+SELECTS = BITS == 512     # does a choice between two values become an instruction for whole vectors?  Else it may be a jump
 
 
 @inner
@@ -79,7 +81,7 @@ def add_plane(n, dx, dy, taps, kernel, geometry):
 
 def max_pool2d_grad(dx, dy, taps, kernel, geometry):
     """dx[n, h, w] = Σ dy[n, i, j] over the windows (i, j) whose maximum is at (h, w)."""
-    if halves(kernel, geometry, dy, dx):
+    if SELECTS and halves(kernel, geometry, dy, dx):
         each_task(double_plane, len(dx), (dx, dy, taps))
     else:
         each_task(add_plane, len(dx), (dx, dy, taps, kernel, geometry))
