@@ -86,8 +86,8 @@ def skips_pixels(work: Work) -> bool:
 
 def pays_to_sort(work: Work) -> bool:
     """At a stride, `product` sorts the pixels first.  Where outputs are few, that takes longer than `strided` does without."""
-    enough = 64 if work.task == "conv2d" else 128
-    return work.task == "conv2d_input_grad" or work.weight[0] >= enough or not skips_pixels(work)
+    few = 63 if work.task == "conv2d" and work.weight[2:] == work.geometry[:2] else 64
+    return work.task == "conv2d_input_grad" or work.weight[0] > few or not skips_pixels(work)
 
 
 def is_dense_3x3(work: Work) -> bool:
