@@ -86,7 +86,8 @@ def skips_pixels(work: Work) -> bool:
 
 def pays_to_sort(work: Work) -> bool:
     """At a stride, `product` sorts the pixels first.  Where outputs are few, that takes longer than `strided` does without."""
-    few = 63 if work.task == "conv2d" and work.weight[2:] == work.geometry[:2] else 64
+    every_pixel = work.task == "conv2d" and work.weight[2:] == work.geometry[:2]            # is used, once it is sorted
+    few = 63 if every_pixel else 64
     return work.task == "conv2d_input_grad" or work.weight[0] > few or not skips_pixels(work)
 
 

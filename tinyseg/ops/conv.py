@@ -41,7 +41,7 @@ class Conv2d(Op):
         if needs_dw:
             dw = buffers.empty_like(ctx.w)
             _run("conv2d_weight_grad", ctx.x, ctx.w, dy, ctx.geometry, dw, ctx.x, dy)
-        if needs_dx:
+        if needs_dx:                                       # last: whoever comes next reads it while it is in the cache
             dx = buffers.empty_like(ctx.x)
             _run("conv2d_input_grad", ctx.x, ctx.w, dy, ctx.geometry, dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype))
         if needs_db:

@@ -16,7 +16,8 @@ class MaxPool2d(Op):
     """y[n, c, i, j] = max_uv x[n, c, i·s + u·d - p, j·s + v·d - p], outside the image -∞;   dx: dy to where the maximum was
 
     Of equal maxima the first in the window, row by row, takes all the gradient.  The second result holds its place in the
-    (unpadded) plane, h·W + w: what SegNet's decoder unpools with.  Where nobody wants it, and no gradient, it is not sought.
+    (unpadded) plane, h·W + w: what SegNet's decoder unpools with.  Backward needs only which tap of the window
+    it was under.
     """
 
     def forward(ctx, x, *, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
