@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .kernels import (conv, conv_depthwise, conv_direct, product, product_few, product_weights, simd, strided, taps,
-                      winograd, winograd_rows)
+                      taps_weights, winograd, winograd_rows)
 
 
 class Work(NamedTuple):
@@ -144,8 +144,8 @@ def plain_products(work: Work) -> int:
 def sees_zeros(work: Work) -> bool:
     """Every input channel with every output channel, enough of both, and a fifth of what the taps see is no pixel."""
     outputs, channels, *kernel = work.weight
-    return (simd.COMPILED and channels == work.image[1] and min(channels, outputs) >= taps.ROWS and any(work.geometry[2:4])
-            and 5 * live_products(work) <= 4 * math.prod(kernel) * math.prod(work.output[2:]))
+    return (simd.COMPILED and channels == work.image[1] and min(channels, outputs) >= taps_weights.ROWS
+            and any(work.geometry[2:4]) and 5 * live_products(work) <= 4 * math.prod(kernel) * math.prod(work.output[2:]))
 
 
 CONV2D = (

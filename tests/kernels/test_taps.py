@@ -17,6 +17,7 @@ SHAPES = [                                                  # (N, C, H, W), (O, 
     ((2, 8, 3, 3), (8, 2, 2), (1, 1, 9, 9, 20, 20)),        # no tap sees the image
     ((0, 8, 6, 6), (8, 3, 3), (1, 1, 4, 4, 4, 4)),          # no image
     ((9, 8, 1, 1), (8, 5, 5), (1, 1, 2, 2, 1, 1)),          # one pixel
+    ((1, 40, 9, 9), (33, 15, 15), (1, 1, 7, 7, 1, 1)),      # more taps than fit with all channels; a last panel of one vector
 ]
 
 

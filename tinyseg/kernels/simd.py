@@ -249,20 +249,6 @@ def store_tile(typing, tile, array, at):
     return types.void(tile, array, at), generate
 
 
-@intrinsic
-def add_run(typing, to, at, source, start, count):
-    """to[at + l] += source[start + l] for l < count, l < lanes; the lanes behind are read, and written as they were."""
-    def generate(context, builder, signature, values):
-        emit = Emitter(context, builder, signature, values, Vector(to.dtype))
-        numbers, before = ir.VectorType(INDEX, emit.vector.lanes), emit.load(0, values[1])
-        counts = builder.insert_element(ir.Constant(numbers, ir.Undefined), values[4], ir.IntType(32)(0))
-        counts = builder.shuffle_vector(counts, ir.Constant(numbers, ir.Undefined), emit.lanes([0] * emit.vector.lanes))
-        within = builder.icmp_signed("<", ir.Constant(numbers, list(range(emit.vector.lanes))), counts)
-        emit.store(builder.select(within, builder.fadd(before, emit.load(2, values[3])), before), 0, values[1])
-        return context.get_dummy_value()
-    return types.void(to, at, source, start, count), generate
-
-
 def rows_store(Emitter):
     """A function for kernels, which stores as the emitter does, the first `count` rows of a tile:
 
