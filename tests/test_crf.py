@@ -1,6 +1,7 @@
 """The CRF against its equations, the lattice against all pairs, and what a user gets wrong."""
 import numpy as np
 import pytest
+from kernels.threads import needs_two, using
 from numpy.testing import assert_allclose
 
 import tinyseg as ts
@@ -103,14 +104,13 @@ def test_the_lattice_is_linear_symmetric_and_nearly_one_with_itself(rng):
     assert np.linalg.eigvalsh(matrix).min() > -1e-9
 
 
+@needs_two
 def test_the_same_bits_at_one_thread_and_at_two(rng):
-    import numba
     probabilities, image = problem(2, dtype=np.float32)
     results = []
-    for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
-        numba.set_num_threads(threads)
-        results.append(dense_crf(probabilities, image, iterations=3))
-    numba.set_num_threads(1)
+    for threads in (1, 2):
+        with using(threads):
+            results.append(dense_crf(probabilities, image, iterations=3))
     assert results[0].dtype == np.float32
     np.testing.assert_array_equal(*results)
 

@@ -1,9 +1,9 @@
 """What every op must do, for every sample that it declares.  Nobody writes these tests: the registry does."""
 from functools import cache, partial
 
-import numba
 import numpy as np
 import pytest
+from kernels.threads import needs_two, using
 
 from tinyseg import Tensor
 from tinyseg.gradcheck import adjoint
@@ -241,14 +241,13 @@ def test_gradients_share_no_memory(op, k):
         assert not any(np.shares_memory(grad, leaf.data) for leaf in leaves if isinstance(leaf, Tensor))
 
 
+@needs_two
 @every_sample(takes_images)
 def test_the_same_bits_with_one_and_two_threads(op, k):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has one thread here")
     large = enlarged(op, sample_of(op, k))
     out, leaves, dy = run(op, large)
-    numba.set_num_threads(2)
-    other_out, other_leaves, _ = run(op, large, dy=dy)
+    with using(2):
+        other_out, other_leaves, _ = run(op, large, dy=dy)
     np.testing.assert_array_equal(other_out.data, out.data)
     for i, grad in gradients(leaves).items():
         np.testing.assert_array_equal(other_leaves[i].grad, grad)

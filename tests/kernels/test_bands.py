@@ -1,8 +1,8 @@
 """At a stride, register tiles read the phases of an image: every s-th row and column."""
-import numba
 import numpy as np
 import pytest
 from kernels.test_conv_direct import TOLERANCE, between_guards
+from kernels.threads import using
 
 from tinyseg.kernels import bands, conv, conv_direct, simd
 
@@ -31,13 +31,10 @@ def test_strided_convolutions_equal_the_readable_ones_at_any_number_of_threads(l
         expected = np.empty(size, dtype)
         getattr(conv, task)(expected, *arguments, geometry)
         results = []
-        for threads in {1, min(2, numba.config.NUMBA_NUM_THREADS)}:
-            numba.set_num_threads(threads)
-            try:
+        for threads in (1, 2):
+            with using(threads):
                 result, memory = between_guards(size, dtype)
                 getattr(conv_direct, task)(result, *arguments, geometry)
-            finally:
-                numba.set_num_threads(1)
             np.testing.assert_allclose(result, expected, rtol=0, atol=TOLERANCE[dtype] * abs(expected).max(), err_msg=task)
             assert np.isnan(memory[:128]).all() and np.isnan(memory[-128:]).all(), task
             results.append(result)

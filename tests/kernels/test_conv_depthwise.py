@@ -1,7 +1,7 @@
 """Depthwise convolution is the readable one, with channels side by side and with rows of whole vectors, at every border."""
-import numba
 import numpy as np
 import pytest
+from kernels.threads import needs_two, using
 
 from tinyseg.kernels import conv, conv_depthwise, depthwise_halves, depthwise_rows, simd
 
@@ -69,19 +69,15 @@ def test_equals_the_readable_one(dtype):
     assert 50 < by_rows < 200 and 20 < by_halves < 100
 
 
+@needs_two
 @pytest.mark.parametrize("image", [(2, 20, 90, 64), (1, 20, 90, 96), (1, 40, 70, 71)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_large_images_are_computed_in_bands_with_the_same_bits_at_one_and_two_threads(rng, image, stride):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has one thread here")
     for task, (shape, given) in arguments(rng, np.float32, image, (3, 3), (stride, stride, 1, 1, 1, 1), (1, 1)).items():
         results = []
         for threads in (1, 2):
-            numba.set_num_threads(threads)
-            try:
+            with using(threads):
                 results.append(compute(conv_depthwise, task, shape, given))
-            finally:
-                numba.set_num_threads(1)
         np.testing.assert_array_equal(*results)
         expected = np.empty(shape, np.float32)
         getattr(conv, task)(expected, *given)

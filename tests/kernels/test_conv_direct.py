@@ -4,9 +4,9 @@ import pathlib
 import subprocess
 import sys
 
-import numba
 import numpy as np
 import pytest
+from kernels.threads import needs_two, using
 
 from tinyseg import backends
 from tinyseg.kernels import conv, simd
@@ -98,13 +98,12 @@ def test_equals_the_readable_one(algorithm, dtype):
     assert min(compared.values()) > 10
 
 
+@needs_two
 @pytest.mark.parametrize("name, groups, channels, outputs, kernel", [
     ("depthwise", 30, 1, 1, 3), ("product", 1, 70, 40, 2), ("product", 1, 70, 20, 1),
     *((algorithm.name, 1, 24, 20, 3) for algorithm in FAST if algorithm.name not in ("depthwise", "product"))])
 def test_the_same_bits_with_one_and_two_threads(name, groups, channels, outputs, kernel):
     """With arrays so large that the work is divided."""
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has one thread here")
     rng = np.random.default_rng(0)
     kernels, padding = next(a.kernels for a in FAST if a.name == name), int(kernel == 3)
     stride = 2 if kernel == 2 or name == "strided" else 1
@@ -115,14 +114,11 @@ def test_the_same_bits_with_one_and_two_threads(name, groups, channels, outputs,
     geometry = (stride, stride, padding, padding, 1, 1)
     results = []
     for threads in (1, 2):
-        numba.set_num_threads(threads)
-        try:
+        with using(threads):
             y, dx, dw = np.empty_like(dy), np.empty_like(x), np.empty_like(w)
             kernels.conv2d(y, x, w, np.zeros(len(w), np.float32), geometry)
             kernels.conv2d_input_grad(dx, dy, w, np.zeros(x.shape[1], np.float32), geometry)
             kernels.conv2d_weight_grad(dw, x, dy, geometry)
-        finally:
-            numba.set_num_threads(1)
         results.append((y, dx, dw))
     for one, two in zip(*results):
         np.testing.assert_array_equal(one, two)

@@ -1,7 +1,7 @@
 """Products whose results go past the caches: as the readable kernels, nothing beside the result, wherever that begins."""
-import numba
 import numpy as np
 import pytest
+from kernels.threads import using
 
 from tinyseg import buffers
 from tinyseg.kernels import conv, product, simd
@@ -31,11 +31,8 @@ def test_large_results(name, task, dtype, rng):
         memory = buffers.empty((expected.size + 256,), dtype)
         memory[:] = np.nan
         result = memory[begin:begin + expected.size].reshape(shape)
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-        try:
+        with using(threads):
             getattr(product, task)(result, *arguments)
-        finally:
-            numba.set_num_threads(1)
         np.testing.assert_allclose(result, expected, rtol=0, atol={"f": 1e-5, "d": 1e-13}[x.dtype.char] * abs(expected).max())
         assert np.isnan(memory[:begin]).all() and np.isnan(memory[begin + expected.size:]).all()
         results.append(result)

@@ -1,8 +1,8 @@
 """Convolution tap by tap: every shape against the readable kernels, what no tap sees, and the same bits."""
-import numba
 import numpy as np
 import pytest
 from kernels.test_conv_direct import TOLERANCE, between_guards
+from kernels.threads import needs_two, using
 
 from tinyseg.kernels import conv, simd, taps
 
@@ -65,19 +65,15 @@ def test_random_shapes_equal_the_readable_one(dtype, rng):
         equals_the_readable_one(layer, dtype, rng)
 
 
+@needs_two
 def test_the_same_bits_with_one_and_two_threads(rng):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has one thread here")
     for layer in SHAPES:
         for task, (shape, arguments) in calls(*layer, np.float32, rng).items():
             results = []
             for threads in (1, 2):
-                numba.set_num_threads(threads)
-                try:
+                with using(threads):
                     results.append(np.empty(shape, np.float32))
                     getattr(taps, task)(results[-1], *arguments)
-                finally:
-                    numba.set_num_threads(1)
             np.testing.assert_array_equal(*results, err_msg=f"{task} {layer}")
 
 

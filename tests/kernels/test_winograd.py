@@ -1,8 +1,8 @@
 """Winograd's algorithms: the matrices, every shape against the readable kernels, errors against float64, and the same bits."""
-import numba
 import numpy as np
 import pytest
 from kernels.test_conv_direct import between_guards
+from kernels.threads import needs_two, using
 
 from tinyseg.kernels import conv, simd, winograd, winograd_tiles
 
@@ -81,19 +81,15 @@ def test_errors_are_small(m, rate, rng):
         assert abs(result - exact).max() <= limits[task][m] * abs(exact).max(), task
 
 
+@needs_two
 @by_m
 def test_the_same_bits_with_one_and_two_threads(m, rng):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has one thread here")
     for layer in SHAPES:
         for task, (size, call) in arguments(*layer, rng).items():
             results = []
             for threads in (1, 2, 2):
-                numba.set_num_threads(threads)
-                try:
+                with using(threads):
                     results.append(np.empty(size, np.float32))
                     getattr(ALGORITHMS[m], task)(results[-1], *call)
-                finally:
-                    numba.set_num_threads(1)
             np.testing.assert_array_equal(results[0], results[1], err_msg=f"{task} {layer}")
             np.testing.assert_array_equal(results[1], results[2], err_msg=f"{task} {layer}, a second time")

@@ -1,8 +1,8 @@
 """Winograd's algorithm along columns alone: every border against the readable kernels, errors, and the same bits."""
-import numba
 import numpy as np
 import pytest
 from kernels.test_conv_direct import between_guards, calls_of
+from kernels.threads import needs_two, using
 
 from tinyseg.kernels import conv, simd, winograd_rows
 
@@ -67,17 +67,13 @@ def test_errors_are_as_small_as_the_definitions(rng):
         assert errors[0] <= max(2 * errors[1], 2e-6), task
 
 
+@needs_two
 def test_the_same_bits_with_one_and_two_threads(rng):
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("Numba has one thread here")
     for task, (size, call) in arguments((2, 8, 32, 32), 24, 2, (1, 1), rng).items():
         results = []
         for threads in (1, 2, 2):
-            numba.set_num_threads(threads)
-            try:
+            with using(threads):
                 results.append(np.empty(size, np.float32))
                 getattr(winograd_rows, task)(results[-1], *call)
-            finally:
-                numba.set_num_threads(1)
         np.testing.assert_array_equal(results[0], results[1], err_msg=task)
         np.testing.assert_array_equal(results[1], results[2], err_msg=f"{task}, a second time")
