@@ -4,7 +4,8 @@ import pytest
 from kernels.test_conv_direct import between_guards, calls_of
 from kernels.threads import needs_two, using
 
-from tinyseg.kernels import conv, simd, winograd_rows
+from tinyseg import buffers
+from tinyseg.kernels import conv, simd, simd_memory, winograd_rows
 
 pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
 SHAPES = [                                                  # (N, C of a group, H, W of the output), O, groups, padding
@@ -41,6 +42,20 @@ def test_equals_the_readable_one(layer, rng):
         atol = 5e-6 * abs(expected).max(initial=1)
         np.testing.assert_allclose(result, expected, rtol=0, atol=atol, err_msg=task)
         assert np.isnan(memory[:128]).all() and np.isnan(memory[-128:]).all(), task
+
+
+@pytest.mark.parametrize("begin", [128, 129])              # at a line of memory, and beside one
+def test_results_that_go_past_the_caches(begin, rng):
+    size, call = arguments((1, 3, 130, 256), 17, 1, (1, 1), rng)["conv2d"]
+    expected = np.empty(size, np.float32)
+    conv.conv2d(expected, *call)
+    assert expected.nbytes > simd_memory.NEAR
+    memory = buffers.empty((expected.size + 256,), np.dtype(np.float32))
+    memory[:] = np.nan
+    result = memory[begin:begin + expected.size].reshape(size)
+    winograd_rows.conv2d(result, *call)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=5e-6 * abs(expected).max())
+    assert np.isnan(memory[:begin]).all() and np.isnan(memory[begin + expected.size:]).all()
 
 
 @pytest.mark.parametrize("padding", range(4))

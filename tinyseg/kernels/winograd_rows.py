@@ -30,7 +30,7 @@ from .inner import inner
 from .product_columns import pack_transposed
 from .simd import (INDEX, REGISTERS, Emitter, Vector, add_products, add_tile, lanes, lanes_of, store_rows, store_tile,
                    zero_tile)
-from .simd_memory import prefetch
+from .simd_memory import end_streams, prefetch, should_stream, stream_rows
 from .tasks import each_task
 
 ROWS, COLS = 4 if REGISTERS == 32 else 2, 3
@@ -125,16 +125,16 @@ def pack(packed, weight, start, outputs, channels, out_step, in_step, flipped):
 
 
 @inner
-def multiply(y, at, area, line, bias, first, outputs, packed, flat, positions, places, vectors, plane, channels):
+def multiply(y, at, area, line, bias, first, outputs, packed, flat, positions, places, vectors, plane, channels, streams):
     """The two rows of y[at + o·area + places[v] …] for outputs o: bias[first + o] + their sums.
 
-    Where the next tile of positions will be written is asked for a round of outputs before.
+    Where the next tile of positions will be written is asked for a round of outputs before, unless it goes past the caches.
     """
     for v in range(0, vectors, COLS):
         a = 0
         for o in range(0, outputs, ROWS):
             count = min(ROWS, outputs - o)
-            for n in range(COLS):
+            for n in range(0 if streams else COLS):
                 for r in range(o, o + count):
                     prefetch(y, at + r * area + places[v + COLS + n], 1)
                     prefetch(y, at + r * area + line + places[v + COLS + n], 1)
@@ -148,8 +148,12 @@ def multiply(y, at, area, line, bias, first, outputs, packed, flat, positions, p
                         a += 2 * ROWS
                 if half == 0:
                     upper, lower = sums_and_differences(upper, lower)
-            store_rows(upper, ROWS, y, at + o * area, area, places, v, bias, first + o, count)
-            store_rows(lower, ROWS, y, at + o * area + line, area, places, v, bias, first + o, count)
+            if streams:
+                stream_rows(upper, ROWS, y, at + o * area, area, places, v, bias, first + o, count)
+                stream_rows(lower, ROWS, y, at + o * area + line, area, places, v, bias, first + o, count)
+            else:
+                store_rows(upper, ROWS, y, at + o * area, area, places, v, bias, first + o, count)
+                store_rows(lower, ROWS, y, at + o * area + line, area, places, v, bias, first + o, count)
 
 
 @inner
@@ -161,7 +165,7 @@ def compute(worker, y, y_shape, x, x_shape, weight, bias, padding, channels, ste
     flat, image = np.empty(channels * 4 * plane, y.dtype), np.empty((2 * most + 2) * pitch, y.dtype)
     packed, packed_group = np.empty(ceil_div(outputs, ROWS) * ROWS * channels * 12, y.dtype), -1
     positions, places = np.empty(most * each + 2 * COLS, np.int64), np.empty(most * each + 2 * COLS, np.int64)
-    tasks = groups * batch * bands
+    tasks, streams = groups * batch * bands, should_stream(y, wide)
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
         group, (n, row, pairs) = task // (batch * bands), cut_of(task % (batch * bands), bands, height)
         if group != packed_group:
@@ -173,7 +177,9 @@ def compute(worker, y, y_shape, x, x_shape, weight, bias, padding, channels, ste
             t, j = min(v, vectors - 1) // each, min(v, vectors - 1) % each * width
             positions[v], places[v] = t * pitch + j, 2 * t * wide + j
         multiply(y, (n * y_shape[1] + first) * area + row * wide, area, wide, bias, first, outputs, packed, flat, positions,
-                 places, vectors, plane, channels)
+                 places, vectors, plane, channels, streams)
+    if streams:
+        end_streams()
 
 
 def correlate(y, x, weight, bias, padding, channels, steps, flipped):
