@@ -20,8 +20,8 @@ def all_zero(monkeypatch):
 def check_shape_comments():
     """Run model(x) and compare every shape comment in its `forward` with the tensor that the line made.
 
-    symbols(locals of forward) gives the letters of the comments; "2 x" stands before that of a pair.  Every line that makes a tensor must have a comment.
-    Where no model runs all lines, there can be several, of one class.
+    symbols(locals of forward) gives the letters of the comments; "2 x" is for a pair.  Every line that makes a tensor must
+    have a comment.  Where no model runs all lines, there can be several, of one class.
     """
     def check(model, x, symbols):
         models = model if isinstance(model, list) else [model]
