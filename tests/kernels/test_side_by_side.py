@@ -55,7 +55,7 @@ def test_a_convolution_of_two_is_that_of_their_concatenation(channels, outputs, 
         assert both[0].any(), name
 
 
-def test_whose_first_array_fills_vectors_and_whose_does_not(rng):
+def test_winograd_takes_two_where_the_first_fills_vectors():
     first = np.zeros((1, 2 * simd.BITS // 32, 4, 4), np.float32)
     fits, does_not = SideBySide(first, first[:, :3]), SideBySide(first[:, :3], first)
     takes = {algorithm.name: [algorithm.takes(image) for image in (fits, does_not, first)] for algorithm in backends.CONV2D}

@@ -34,18 +34,18 @@ class Conv2d(Op):
         width = conv_output(x.shape[3] + left + right, w.shape[3], stride[1], 0, dilation[1])
         ctx.x, ctx.w, ctx.geometry = dense(x), dense(w), (*stride, top, left, *dilation)
         ctx.beside = None if beside is None else dense(beside)
-        y, x = buffers.empty((len(x), len(w), height, width), x.dtype), _image(ctx.x, ctx.beside)
-        _run("conv2d", x, w, y, ctx.geometry, y, x, ctx.w, _bias(b, len(w), y.dtype))
+        image, y = _image(ctx.x, ctx.beside), buffers.empty((len(x), len(w), height, width), x.dtype)
+        _run("conv2d", image, w, y, ctx.geometry, y, image, ctx.w, _bias(b, len(w), x.dtype))
         return y
 
     def backward(ctx, dy):
         dy, dx, dw, db, dbeside = dense(dy), None, None, None, None
         needs_dx, needs_dw, needs_db, needs_dbeside = (*ctx.needs_input_grad, False, False)[:4]
         if needs_dw:
-            dw, x = buffers.empty_like(ctx.w), _image(ctx.x, ctx.beside)
-            _run("conv2d_weight_grad", x, ctx.w, dy, ctx.geometry, dw, x, dy)
+            image, dw = _image(ctx.x, ctx.beside), buffers.empty_like(ctx.w)
+            _run("conv2d_weight_grad", image, ctx.w, dy, ctx.geometry, dw, image, dy)
         if needs_dx or needs_dbeside:                      # last: whoever comes next reads it while it is in the cache
-            dx, dbeside = (None if x is None else buffers.empty_like(x) for x in (ctx.x, ctx.beside))
+            dx, dbeside = buffers.empty_like(ctx.x), None if ctx.beside is None else buffers.empty_like(ctx.beside)
             image = _image(dx, dbeside)
             _run("conv2d_input_grad", image, ctx.w, dy, ctx.geometry, image, dy, ctx.w, _bias(None, image.shape[1], dy.dtype))
         if needs_db:
@@ -157,6 +157,7 @@ def _bias_grad(dy):
 
 
 def _image(x, beside):
+    """The image that a convolution reads or writes: an array, or two."""
     return x if beside is None else SideBySide(x, beside)
 
 
