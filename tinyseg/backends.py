@@ -6,7 +6,8 @@
     ts.backends.conv2d.use("accurate")               # nothing that loses a digit for speed, from now on
 
 All algorithms have the same three functions with the same arguments as `kernels/conv.py`: conv2d, conv2d_input_grad and
-conv2d_weight_grad.  Transposed convolution is made of the same three.
+conv2d_weight_grad.  Transposed convolution is made of the same three.  An image, be it read or written, may be in two arrays
+(`SideBySide`), if the algorithm takes them: Winograd's do.
 """
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 from .kernels import (conv, conv_depthwise, conv_direct, product, product_few, product_weights, simd, strided, taps,
                       taps_weights, winograd, winograd_rows)
+from .kernels.side_by_side import Images, SideBySide
 
 
 class Work(NamedTuple):
@@ -47,6 +49,11 @@ class Algorithm(NamedTuple):
     where: str
     why: str
     accurate: bool = True                   # errors of rounding as for a plain sum, or less
+    pairs: bool = False                     # images may be in two arrays, if vectors of channels end where the first does
+
+    def takes(self, image: Images) -> bool:
+        """Can it do with an image as it is, or must the two arrays be joined?"""
+        return not isinstance(image, SideBySide) or self.pairs and image.first.shape[1] % simd.lanes_of(image.first) == 0
 
 
 def is_depthwise(work: Work) -> bool:
@@ -155,10 +162,10 @@ CONV2D = (
     Algorithm("winograd4", winograd.f4, lambda work: is_dense_3x3(work) and pays_4(work),
               "3x3, stride 1, dilation 32 at most, float32, channels fill a vector, at most 256 x 256 "
               "(weight gradients: half); less to multiply than tap by tap",
-              "a quarter of the multiplications, for a digit of the result", accurate=False),
+              "a quarter of the multiplications, for a digit of the result", accurate=False, pairs=True),
     Algorithm("winograd2", winograd.f2, lambda work: is_dense_3x3(work) and pays_2(work),
               "3x3, stride 1, dilation 32 at most, float32, channels fill a vector; less to multiply than tap by tap",
-              "less than half of the multiplications, and errors as small"),
+              "less than half of the multiplications, and errors as small", pairs=True),
     Algorithm("winograd2x1", winograd_rows, pairs_rows,
               "3x3, stride 1, no dilation, float32, 8 outputs or more, whole vectors in pairs of rows",
               "two thirds of the multiplications: where channels are few, transforming columns alone costs little"),

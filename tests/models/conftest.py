@@ -20,15 +20,16 @@ def all_zero(monkeypatch):
 def check_shape_comments():
     """Run model(x) and compare every shape comment in its `forward` with the tensor that the line made.
 
-    symbols(locals of forward) gives the letters of the comments.  Every line that makes a tensor must have a comment.
-    Where no model runs all lines, there can be several, of one class.
+    symbols(locals of forward) gives the letters of the comments; "2 x" is for a pair.  Every line that makes a tensor must
+    have a comment.  Where no model runs all lines, there can be several, of one class.
     """
     def check(model, x, symbols):
         models = model if isinstance(model, list) else [model]
         forward = type(models[0]).forward
         lines, first = inspect.getsourcelines(forward)
         made = {first + i: match for i, line in enumerate(lines)
-                if (match := re.match(r"\s+(?:(\w+) = .*\(.*\)\S*|return .*?) +# (\(.*?\))(?:  |$)", line.rstrip()))}
+                if (match := re.match(r"\s+(?:(\w+) = .*\(.*\)\S*|return .*?) +# (2 x )?(\(.*?\))(?:  |$)",
+                                      line.rstrip()))}
         makers = [first + i for i, line in enumerate(lines) if re.match(r"\s+(x = |return )", line)]
         bare = [lines[number - first] for number in makers if number not in made]
         assert made and not bare, f"lines without a shape comment: {bare}"
@@ -36,10 +37,11 @@ def check_shape_comments():
 
         def compare(lineno, frame, returned=None):
             if lineno in made:
-                name, shape = made[lineno].groups()
+                name, twice, shape = made[lineno].groups()
                 value = frame.f_locals[name] if name else returned
                 expected = eval(re.sub(r"(\d)([a-z])", r"\1*\2", shape), dict(symbols(frame.f_locals)))
-                assert value.shape == expected, f"line {lineno} says {shape} = {expected}, it is {value.shape}"
+                shapes = [tensor.shape for tensor in (value if twice else [value])]
+                assert shapes == [expected] * (2 if twice else 1), f"line {lineno} says {shape} = {expected}, it is {shapes}"
                 seen.append(lineno)
 
         def trace(frame, event, arg):

@@ -73,11 +73,10 @@ def test_parameter_counts():
 def test_copy_and_crop():
     copy = Tensor(np.arange(2 * 36.0).reshape(1, 2, 6, 6))
     x = Tensor(np.zeros((1, 3, 2, 4)))
-    out = copy_and_crop(copy, x)
-    np.testing.assert_array_equal(out.numpy()[:, :2], copy.numpy()[:, :, 2:4, 1:5])
-    np.testing.assert_array_equal(out.numpy()[:, 2:], x.numpy())
-    whole = copy_and_crop(x, x)
-    assert whole.shape == (1, 6, 2, 4)
+    cropped, same = copy_and_crop(copy, x)
+    np.testing.assert_array_equal(cropped.numpy(), copy.numpy()[:, :, 2:4, 1:5])
+    assert same is x and copy_and_crop(x, x) == (x, x)
+    np.testing.assert_array_equal(copy_and_crop(copy, x[:, :2], "sum").numpy(), cropped.numpy())
 
 
 def test_the_valid_output_is_the_middle_of_the_image():

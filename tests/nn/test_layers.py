@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+import tinyseg.functional as F
 from tinyseg import Tensor, nn
 
 # One call makes the layer of either library; then the shape of its input.
@@ -179,3 +180,12 @@ def test_representation_is_the_call():
                  "MaxPool2d((2, 2), stride=(2, 2))", "Linear(3, 4)", "Upsample(scale_factor=2, mode='bilinear')",
                  "CrossEntropyLoss()", "ReLU()"]:
         assert repr(eval(text, dict(vars(nn)))) == text
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
+def test_a_convolution_takes_a_pair_of_images_as_one(padding_mode, rng):
+    layer = nn.Sequential(nn.Conv2d(5, 3, 3, padding=1, padding_mode=padding_mode), nn.ReLU())
+    pair = Tensor(rng.standard_normal((2, 2, 5, 4), np.float32)), Tensor(rng.standard_normal((2, 3, 5, 4), np.float32))
+    np.testing.assert_allclose(layer(pair).numpy(), layer(F.cat(pair, dim=1)).numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"failed, given \(2, 2, 5, 4\), \(2, 2, 5, 4\)"):
+        layer(pair[:1] * 2)

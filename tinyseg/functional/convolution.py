@@ -15,12 +15,14 @@ Shape = tuple[int, ...]
 
 @on_images
 def conv2d(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: IntPair = 1,
-           padding: Union[IntPair, str] = 0, dilation: IntPair = 1, groups: int = 1) -> Tensor:
+           padding: Union[IntPair, str] = 0, dilation: IntPair = 1, groups: int = 1,
+           beside: TensorLike | None = None) -> Tensor:
     """Convolve images with kernels (cross-correlation: the kernel is not flipped).
 
     input (N, C, H, W) or (C, H, W); weight (O, C/groups, KH, KW); bias (O,).
     padding: zeros on every side, or "valid" (none), or "same" (as many as keep the size; stride 1 only; the odd one of an
     even kernel goes to the bottom and the right).
+    beside (N, C', H, W): channels that follow those of input, as if `cat` had joined the two, which takes longer.
     Returns (N, O, HO, WO) with HO = ⌊(H + 2p - d(KH - 1) - 1) / s⌋ + 1, Dumoulin & Visin 2016, relationships 6 and 15.
     Raises ValueError where shapes or settings do not fit, TypeError for dtypes.
 
@@ -31,12 +33,13 @@ def conv2d(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
            [4., 6., 4.]])
     """
     x, w, b = tensor(input), tensor(weight), None if bias is None else tensor(bias)
-    require_float("conv2d", input=x, weight=w, bias=b)
+    more = None if beside is None else tensor(beside)
+    require_float("conv2d", input=x, weight=w, bias=b, beside=more)
     stride, dilation = pair("conv2d: stride", stride), pair("conv2d: dilation", dilation)
     padding = padding if isinstance(padding, str) else pair("conv2d: padding", padding, minimum=0)
-    pads = _checked_padding(x.shape, w.shape, stride, padding, dilation, groups)
+    pads = _checked_padding(_side_by_side(x.shape, more), w.shape, stride, padding, dilation, groups)
     require_shape("conv2d", "bias", b, w.shape[:1])
-    return apply(Conv2d, x, w, b, stride=stride, padding=pads, dilation=dilation)
+    return apply(Conv2d, x, w, b, more, stride=stride, padding=pads, dilation=dilation)
 
 
 @on_images
@@ -98,6 +101,16 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
                          f"(out, in) with as many in")
     require_shape("linear", "bias", b, w.shape[:1])
     return apply(Linear, x, w, b)
+
+
+def _side_by_side(x: Shape, beside: Tensor | None) -> Shape:
+    """The shape of input and what is beside it, if they fit."""
+    if beside is None:
+        return x
+    if beside.ndim != 4 or beside.shape[1] == 0 or beside.shape != (x[0], beside.shape[1], *x[2:]):
+        raise ValueError(f"conv2d: input {x} and beside {beside.shape} differ in another dimension than their channels; "
+                         f"crop or pad one")
+    return x[0], x[1] + beside.shape[1], *x[2:]
 
 
 def _check_channels(name: str, x: Shape, w: Shape, groups: int) -> None:

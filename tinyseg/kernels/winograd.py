@@ -24,6 +24,7 @@ from numba import get_num_threads
 
 from .. import buffers
 from .inner import inner
+from .side_by_side import find, parts_of
 from .simd import REGISTERS, add_outer, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect, corners_of, fill, places_of, plan, spread_run, transform_input2,
@@ -117,16 +118,15 @@ def multiply(products, step, v, v_step, v_row, u, u_step, start, channels, count
 def convolve_blocks(worker, y, y_shape, x, x_shape, u, u_step, bias, padding, dilation, m, cuts, from_x, to_y, parts, tasks,
                     workers):
     """This worker's share of all tasks, each a block of tiles and a part of the outputs."""
-    width, places, (dh, dw) = lanes(x), (m + 2) * (m + 2), dilation
-    outputs, out_h, out_w = y_shape[1:]
-    channels, area = x_shape[1], x_shape[2] * x_shape[3]
+    width, places, (dh, dw), dtype = lanes(u), (m + 2) * (m + 2), dilation, u.dtype
+    outputs, channels = y_shape[1], x_shape[1]
     most, highest, pitch = cuts[6:]
     count, blocks = ceil_div(most, TILES) * TILES, ceil_div(channels, width)
     v_row = (count + 1) * width                           # an odd number of vectors: not all in the same cache sets
     v_step, step = (blocks * (count + 1) | 1) * width, (2 * count + 1) * width
-    v, products = np.zeros(places * v_step, x.dtype), np.empty(places * step, x.dtype)
-    flat_x = np.empty(((highest + 2) * (pitch + 2 * dw) + 1) * width, x.dtype)
-    flat_y = np.empty((highest * pitch + 1) * width, x.dtype)
+    v, products = np.zeros(places * v_step, dtype), np.empty(places * step, dtype)
+    flat_x = np.empty(((highest + 2) * (pitch + 2 * dw) + 1) * width, dtype)
+    flat_y = np.empty((highest * pitch + 1) * width, dtype)
     down_x, down_y, right = (pitch + 2 * dw) * width, pitch * width, dw * width
     pairs, present = ceil_div(outputs, 2 * width), -1
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
@@ -140,8 +140,9 @@ def convolve_blocks(worker, y, y_shape, x, x_shape, u, u_step, bias, padding, di
             present = block
             for c in range(blocks):
                 for n in range(phases[0], phases[1]):
-                    fill(flat_x, from_x, x, (n // dh * channels + c * width) * area, min(width, channels - c * width),
-                         x_shape[2:], n % dh + top - padding[0], dh, left - padding[1], rows + 2, pitch + 2 * dw)
+                    image, start = find(x, x_shape, n // dh, c * width)
+                    fill(flat_x, from_x, image, start, min(width, channels - c * width), x_shape[2:],
+                         n % dh + top - padding[0], dh, left - padding[1], rows + 2, pitch + 2 * dw)
                     transform_inputs(v, c * v_row + (n - phases[0]) * tiles * width, v_step, flat_x, from_corners, down_x,
                                      right, m)
         for o in range(part * pairs // parts * 2 * width, min(outputs, (part + 1) * pairs // parts * 2 * width), 2 * width):
@@ -152,8 +153,9 @@ def convolve_blocks(worker, y, y_shape, x, x_shape, u, u_step, bias, padding, di
                 for n in range(phases[0], phases[1]):
                     at, channel = ((n - phases[0]) * tiles * vectors + b) * width, o + b * width
                     transform_outputs(flat_y, to_corners, down_y, right, products, at, step, vectors * width, m)
-                    collect(y, (n // dh * outputs + channel) * out_h * out_w, min(width, outputs - channel), bias, channel,
-                            (out_h, out_w), n % dh + top, dh, left, rows, (j1 - j0) * m * dw, flat_y, to_y)
+                    image, start = find(y, y_shape, n // dh, channel)
+                    collect(image, start, min(width, outputs - channel), bias, channel, y_shape[2:], n % dh + top, dh, left,
+                            rows, (j1 - j0) * m * dw, flat_y, to_y)
 
 
 class Winograd:
@@ -179,12 +181,12 @@ class Winograd:
         If flipped, the last tap comes first: 8 - 3u - v.
         """
         m, threads, (outputs, channels) = self.m, get_num_threads(), (y.shape[1], x.shape[1])
-        blocks, u_step, shares = divided(y.shape, x.shape, padding, dilation, m, lanes_of(x), threads)
-        u = buffers.empty(((m + 2)**2 * u_step,), x.dtype)
+        blocks, u_step, shares = divided(y.shape, x.shape, padding, dilation, m, lanes_of(weight), threads)
+        u = buffers.empty(((m + 2)**2 * u_step,), weight.dtype)
         each_task(transform_kernels, blocks * -(-channels // KERNELS),
                   (u, u_step, weight.ravel(), flipped, outputs, channels, out_step, in_step, m))
-        each_task(convolve_blocks, threads, (y.ravel(), y.shape, x.ravel(), x.shape, u, u_step, bias, padding, dilation, m,
-                                             *shares, threads))
+        each_task(convolve_blocks, threads, (parts_of(y), y.shape, parts_of(x), x.shape, u, u_step, bias, padding, dilation,
+                                             m, *shares, threads))
 
 
 @lru_cache(maxsize=128)

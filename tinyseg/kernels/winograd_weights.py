@@ -27,6 +27,7 @@ from numba import get_num_threads
 
 from .. import buffers
 from .inner import inner
+from .side_by_side import find, parts_of
 from .simd import REGISTERS, add_outer, add_tile, lanes, lanes_of, store_tile, zero_tile
 from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect_kernel2, collect_kernel4, corners_of, fill, places_of, plan,
@@ -56,15 +57,16 @@ def transform_band(v, at, step, flat, corners, down, right, m, is_input):
 @inner
 def transform_block(v, step, row, x, shape, owned, places, pitch, block, padding, dilation, m, is_input):
     """V or Y of the owned blocks of channels of x for a block of tiles; `row`: from one block of channels to the next."""
-    width, (_, channels, height, wide), (dh, dw) = lanes(v), shape, dilation
+    width, channels, (dh, dw) = lanes(v), shape[1], dilation
     phases, (first, last), (begin, end) = block
     rows = (last - first) * m + (2 if is_input else 0)
     flat = np.empty((rows * pitch + 1) * width, v.dtype)
     corners = corners_of(last - first, end - begin, pitch, dw, m, width)
     for c in range(owned[0], owned[1]):
         for n in range(phases[0], phases[1]):
-            fill(flat, places, x, (n // dh * channels + c * width) * height * wide, min(width, channels - c * width),
-                 (height, wide), n % dh + first * m * dh - padding[0], dh, begin * m * dw - padding[1], rows, pitch)
+            image, start = find(x, shape, n // dh, c * width)
+            fill(flat, places, image, start, min(width, channels - c * width), shape[2:], n % dh + first * m * dh - padding[0],
+                 dh, begin * m * dw - padding[1], rows, pitch)
             transform_band(v, (c - owned[0]) * row + (n - phases[0]) * corners.size * width, step, flat, corners, pitch * width,
                            dw * width, m, is_input)
 
@@ -109,11 +111,11 @@ def add_block(s, at, outputs, channels, y, y_at, v, v_at, row, count, seen):
 @inner
 def add_part(task, s, step, x, x_shape, dy, dy_shape, padding, none, dilation, m, cuts, from_x, from_y, blocks, parts):
     """S of a part of the tiles, which are in so many blocks, for a part of the outputs."""
-    width, places, (part, owner), dw = lanes(x), (m + 2) * (m + 2), (task // parts[1], task % parts[1]), dilation[1]
+    width, places, (part, owner), dw = lanes(s), (m + 2) * (m + 2), (task // parts[1], task % parts[1]), dilation[1]
     x_blocks, owned = ceil_div(x_shape[1], width), owned_blocks(owner, parts[1], dy_shape[1], width)
     outputs, row = min(dy_shape[1], owned[1] * width) - owned[0] * width, (cuts[6] | 1) * width
     v_step, y_step = (x_blocks * (cuts[6] | 1) | 1) * width, ((owned[1] - owned[0]) * (cuts[6] | 1) | 1) * width
-    v, y = np.empty(places * v_step, x.dtype), np.empty(places * y_step, x.dtype)
+    v, y = np.empty(places * v_step, s.dtype), np.empty(places * y_step, s.dtype)
     first, last = part * blocks // parts[0], (part + 1) * blocks // parts[0]
     for b in range(first, last):
         phases, (i0, i1), (j0, j1) = block = block_of(b, cuts)
@@ -152,11 +154,11 @@ def collect_weights(task, dw, s, step, outputs, channels, m, parts):
 
 def weigh(dw, x, dy, padding, dilation, m):
     """dw[o, c, u, v] = Σ_nij dy[n, o, i, j] x[n, c, i + u·δ - p, j + v·δ - p], by F(3 x 3, m x m)."""
-    width, channels, outputs = lanes_of(x), x.shape[1], dy.shape[1]
+    width, channels, outputs = lanes_of(dy), x.shape[1], dy.shape[1]
     parts, step, shares = divided(x.shape, dy.shape, padding, dilation, m, width, get_num_threads())
-    s = buffers.empty((math.prod(parts) * (m + 2)**2 * step,), x.dtype)
-    each_task(add_part, math.prod(parts), (s, step, x.ravel(), x.shape, dy.ravel(), dy.shape, padding, (0, 0), dilation, m,
-                                           *shares, parts))
+    s = buffers.empty((math.prod(parts) * (m + 2)**2 * step,), dy.dtype)
+    each_task(add_part, math.prod(parts), (s, step, parts_of(x), x.shape, parts_of(dy), dy.shape, padding, (0, 0), dilation,
+                                           m, *shares, parts))
     each_task(collect_weights, -(-channels // width) * parts[1], (dw.ravel(), s, step, outputs, channels, m, parts))
 
 

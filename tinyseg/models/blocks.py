@@ -28,7 +28,7 @@ class ConvNormReLU(nn.Module):
         self.norm = norm_layer(norm, out_channels)
         self.relu: nn.Module = nn.ReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         return nn.chain(x, self.conv, self.norm, self.relu)
 
     def normalised(self) -> list[tuple[str, str]]:

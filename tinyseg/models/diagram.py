@@ -17,6 +17,7 @@ from ..tensor import Tensor
 from .receptive_field import Call, run_empty
 
 JOINS = ("cat", "add")
+Shape = tuple[int, int, int]                 # (C, H, W)
 POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
@@ -33,7 +34,7 @@ class Map(NamedTuple):
 
     name: str
     kind: str
-    shape: tuple[int, int, int]
+    shape: Shape
     column: int
     lane: int
     level: int
@@ -75,17 +76,20 @@ def diagram(model: nn.Module, input_shape: Sequence[int]) -> Diagram:
         last[k] = min((last[user] for user in users[k]), default=max(first) + 1) - 1
     lanes = _lanes([a == b for a, b in zip(first, last)], last)
     levels = _levels(made)
-    maps = tuple(Map(*made.labels[k], _shape(made.shown[k]), last[k], lanes[k], levels[k]) for k in range(len(first)))
+    maps = tuple(Map(*made.labels[k], made.shapes[k], last[k], lanes[k], levels[k]) for k in range(len(first)))
     arrows = [Arrow(source, k) for k, sources in enumerate(made.sources) for source in sources]
     return Diagram(maps, tuple(sorted([*arrows, *made.index_arrows(calls)], key=lambda arrow: (arrow.end, arrow.start))))
 
 
 class _Maps:
-    """The nodes of the graph that are shown, the oldest first, with (name, kind) and the places of their sources."""
+    """What is shown, in the order of the graph's nodes: (name, kind), shape, and the places of its sources.
+
+    A layer that reads a pair of maps as one has the node of their concatenation in it; here it is shown by itself.
+    """
 
     def __init__(self, image: Tensor, output: Tensor, calls: Sequence[Call]):
-        self.shown: list[Source] = [image]
         self.labels = [("image", "image")]
+        self.shapes = [_shape(image)]
         self.sources: list[list[int]] = [[]]
         self.places: dict[Source, list[int]] = {image: [0]}      # of what is not shown, those of what it was computed from
         by_node: dict[Node | None, Call] = {}
@@ -95,14 +99,19 @@ class _Maps:
         parts = _parts(nodes)
         for node in nodes:
             sources = sorted({place for parent in node.parents if parent is not None for place in self.places.get(parent, [])})
-            label = None if node in parts else self._label(node, by_node.get(node), len(sources), node is output.node)
-            if label and sources:
-                self.places[node] = [len(self.shown)]
-                self.shown.append(node)
-                self.labels.append(label)
-                self.sources.append(sources)
-            else:
-                self.places[node] = sources
+            made_by = by_node.get(node)
+            label = None if node in parts else self._label(node, made_by, len(sources), node is output.node)
+            if made_by and len(made_by.images) > 1:
+                channels, (_, height, width) = sum(x.shape[1] for x in made_by.images), _shape(made_by.images[0])
+                sources = self._show(("cat", "join"), (channels, height, width), sources)
+            self.places[node] = self._show(label, _shape(node), sources) if label and sources else sources
+
+    def _show(self, label: tuple[str, str], shape: Shape, sources: list[int]) -> list[int]:
+        """Its place, in a list."""
+        self.labels.append(label)
+        self.shapes.append(shape)
+        self.sources.append(sources)
+        return [len(self.labels) - 1]
 
     def _label(self, node: Node, call: Call | None, sources: int, is_last: bool) -> tuple[str, str] | None:
         kind = _kind(call) if call else None
@@ -110,7 +119,7 @@ class _Maps:
             return call.path, kind
         if node.op.name in JOINS and sources > 1:
             return node.op.name, "join"
-        return ("output", "output") if is_last and node.shape[1:] != self.shown[-1].shape[1:] else None
+        return ("output", "output") if is_last and _shape(node) != self.shapes[-1] else None
 
     def index_arrows(self, calls: Sequence[Call]) -> list[Arrow]:
         """From poolings to the layers that put values back to where the maxima were."""
@@ -147,11 +156,11 @@ def _kind(call: Call) -> str | None:
         return "convolution"
     if isinstance(call.layer, POOLING):
         return "pooling"
-    plane = [math.prod(tensor.shape[2:]) for tensor in (call.input, call.outputs[0])]
+    plane = [math.prod(tensor.shape[2:]) for tensor in (call.images[0], call.outputs[0])]
     return "upsampling" if plane[1] > plane[0] else None
 
 
-def _shape(source: Source) -> tuple[int, int, int]:
+def _shape(source: Source) -> Shape:
     channels, height, width = (*source.shape[1:], 1, 1)[:3]
     return channels, height, width
 
@@ -178,7 +187,7 @@ def _lanes(on_longest: Sequence[bool], columns: Sequence[int]) -> list[int]:
 def _levels(made: _Maps) -> list[int]:
     """From one map to the next that is computed from it: by how many powers of two it is smaller."""
     levels = [0]
-    for node, sources in zip(made.shown[1:], made.sources[1:]):
-        before, now = _shape(made.shown[sources[-1]])[1], _shape(node)[1]
+    for shape, sources in zip(made.shapes[1:], made.sources[1:]):
+        before, now = made.shapes[sources[-1]][1], shape[1]
         levels.append(levels[sources[-1]] + round(math.log2(before / now)))
     return levels

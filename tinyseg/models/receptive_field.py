@@ -83,7 +83,7 @@ class View(NamedTuple):
 
 Views = tuple[View, View]                    # of height and width
 Links = dict[Node, list[tuple[Source, Views]]]
-Windows = dict[Node, tuple[nn.Module, Source]]
+Windows = dict[Node, tuple[nn.Module, list[Source]]]
 UNKNOWN = View(math.nan, 1, math.nan, math.nan)
 WINDOWED = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.MaxUnpool2d, nn.PixelShuffle)
 
@@ -97,9 +97,9 @@ class Call(NamedTuple):
     outputs: tuple[Tensor, ...]
 
     @property
-    def input(self) -> Tensor:
-        """The first of the inputs, which the layer works on."""
-        return self.inputs[0]
+    def images(self) -> tuple[Tensor, ...]:
+        """What the layer works on: the first of the inputs, or both of a pair that stands there."""
+        return self.inputs[0] if isinstance(self.inputs[0], tuple) else self.inputs[:1]
 
 
 def receptive_field(model: nn.Module, input_shape: Sequence[int]) -> ReceptiveField:
@@ -143,8 +143,8 @@ def run_empty(model: nn.Module, input_shape: Sequence[int]) -> tuple[Tensor, Ten
 
 
 def windows_of(calls: Sequence[Call]) -> Windows:
-    """What is known of the nodes that layers in WINDOWED made: the layer, and where its input came from."""
-    return {call.outputs[0].node: (call.layer, call.input.node or call.input) for call in calls
+    """What is known of the nodes that layers in WINDOWED made: the layer, and where its images came from."""
+    return {call.outputs[0].node: (call.layer, [image.node or image for image in call.images]) for call in calls
             if isinstance(call.layer, WINDOWED) and call.outputs[0].node is not None}
 
 
@@ -201,8 +201,8 @@ def _axis(axis: int, nodes: list[Node], image: Tensor, links: Links) -> Axis:
 def _links(node: Node, image: Tensor, windows: Windows) -> list[tuple[Source, Views]]:
     """From where a node's pixels come; weights are left out."""
     if node in windows:
-        layer, source = windows[node]
-        return [(source, _window_views(layer))]
+        layer, sources = windows[node]
+        return [(source, _window_views(layer)) for source in sources]
     return [(parent, _views(node, parent)) for parent in node.parents if isinstance(parent, Node) or parent is image]
 
 

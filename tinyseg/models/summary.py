@@ -47,14 +47,15 @@ def layer_rows(model: nn.Module, input_shape: Sequence[int]) -> list[Row]:
     windows, modules, batch = windows_of(calls), dict(model.named_modules()), input_shape[0]
     counted: set[nn.Module] = set()
     rows = []
-    for path, module, (input, *_), outputs in calls:
+    for call in calls:
+        path, module, _, outputs = call
         field = field_of(outputs[0], image, windows)
         parameters = 0 if modules[path] in counted else sum(parameter.size for parameter in modules[path].parameters())
         counted.add(modules[path])
         values = [batch * math.prod(output.shape[1:]) for output in outputs]
         memory = sum(n * output.dtype.itemsize for n, output in zip(values, outputs))
         rows.append(Row(path, type(module).__name__, (batch, *outputs[0].shape[1:]), parameters,
-                        batch * _multiply_adds(module, input, outputs[0]), field.size, field.stride, memory,
+                        batch * _multiply_adds(module, call.images[0], outputs[0]), field.size, field.stride, memory,
                         field.offset))
     return rows
 

@@ -79,8 +79,8 @@ class UNet(nn.Module):
         for level in reversed(range(self.depth)):
             places = self._places(copies[level])
             x = self.up_convolution[level](x, pooling=places)  # (N, c, h, w)        green: 2x2 up-convolution
-            x = copy_and_crop(copies[level], x, self.skip)     # (N, 2c, h, w)       grey
-            x = self.expansive[level](x)                       # (N, c, h, w)        blue
+            both = copy_and_crop(copies[level], x, self.skip)  # 2 x (N, c, h, w)    grey: 2c channels side by side
+            x = self.expansive[level](both)                    # (N, c, h, w)        blue
         return self.conv_1x1(x)                                # (N, num_classes, H, W)
 
     def _places(self, pooled: Tensor) -> list[Places]:
@@ -144,10 +144,13 @@ class UNet(nn.Module):
         self.output_size(*x.shape[2:])
 
 
-def copy_and_crop(copy: Tensor, x: Tensor, skip: str = "concat") -> Tensor:
-    """The grey arrow: the middle of `copy`, as large as x, in front of the channels of x (or as `skip` says)."""
+def copy_and_crop(copy: Tensor, x: Tensor, skip: str = "concat") -> Tensor | tuple[Tensor, Tensor]:
+    """The grey arrow: the middle of `copy`, as large as x, in front of the channels of x (or as `skip` says).
+
+    A concatenation stays a pair: the convolution behind it reads the two as one, which is never written.
+    """
     (height, width), (h, w) = copy.shape[2:], x.shape[2:]
     if (height, width) != (h, w):
         top, left = (height - h) // 2, (width - w) // 2
         copy = copy[:, :, top:top + h, left:left + w]
-    return join(skip, x, copy)
+    return (copy, x) if skip == "concat" else join(skip, x, copy)

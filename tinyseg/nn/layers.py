@@ -6,7 +6,7 @@ are (N, C, H, W).  The layers without parameters are in `plain.py`.
 from __future__ import annotations
 
 import inspect
-from typing import Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Conv2d(Layer):
     padding: an integer, a pair, "valid" (none) or "same" (the output is as large as the input; stride 1 only).
     padding_mode: what the padding holds: "zeros", "reflect", "replicate" or "circular".
     Weight and bias start uniform in ±1/√fan_in, as in PyTorch.
+    The input may be a pair of images, whose channels stand side by side, as if `cat` had joined them.
 
     >>> conv = Conv2d(3, 16, 3, padding="same", bias=False)
     >>> conv, conv(Tensor(np.zeros((1, 3, 8, 8), np.float32))).shape
@@ -66,11 +67,12 @@ class Conv2d(Layer):
         kernel_shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight, self.bias = _weights(*kernel_shape, bias=out_channels * bias)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Any) -> Tensor:
+        x, *beside = input if isinstance(input, tuple) else (input,)
         if self.padding_mode == "zeros":
-            return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-        padded = F.pad(input, self._border(), mode=self.padding_mode)
-        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+            return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, *beside)
+        x, *beside = (F.pad(images, self._border(), mode=self.padding_mode) for images in (x, *beside))
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups, *beside)
 
     def _border(self) -> tuple[int, int, int, int]:
         """Pixels (left, right, top, bottom) to pad with."""

@@ -68,14 +68,15 @@ class Ledger(threading.local):
 
 
 def shapes(values: Any) -> list[tuple[int, ...]]:
-    """Of a tensor, or of the tensors in a tuple or a list.
+    """Of a tensor, or of the tensors in a tuple or a list, or in tuples therein.
 
-    >>> shapes((Tensor([1.0, 2.0]), 3))
-    [(2,)]
+    >>> x = Tensor([1.0, 2.0])
+    >>> shapes((x, 3)), shapes(((x, x),))
+    ([(2,)], [(2,), (2,)])
     """
     if isinstance(values, Tensor):
         return [values.shape]
-    return [value.shape for value in values if isinstance(value, Tensor)] if isinstance(values, (tuple, list)) else []
+    return [shape for value in values for shape in shapes(value)] if isinstance(values, (tuple, list)) else []
 
 
 LEDGER = Ledger()

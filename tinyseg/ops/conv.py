@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import backends, buffers
 from ..kernels import dense, positions, sums
+from ..kernels.side_by_side import SideBySide
 from ..op import Op, Sample
 from ..sizes import conv_output, conv_transpose_output, dilated
 from .sampling import normal
@@ -21,34 +22,38 @@ class Conv2d(Op):
     dw[o, c, u, v]  = Σ_nij dy[n, o, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p],     db[o] = Σ_nij dy[n, o, i, j]
 
     x (N, G·C, H, W), w (G·O, C, KH, KW), b (G·O,): group g of the input channels makes group g of the outputs.
+    The last channels of x may be an array of their own, `beside`: as U-Net joins two arrays, but no joined one is written.
     Dumoulin & Visin 2016, relationships 6 and 15.
     """
 
-    linear = (0, 1, 2)
+    linear = (0, 1, 2, 3)
 
-    def forward(ctx, x, w, b=None, *, stride, padding, dilation):
+    def forward(ctx, x, w, b=None, beside=None, *, stride, padding, dilation):
         (top, bottom), (left, right) = padding
         height = conv_output(x.shape[2] + top + bottom, w.shape[2], stride[0], 0, dilation[0])
         width = conv_output(x.shape[3] + left + right, w.shape[3], stride[1], 0, dilation[1])
         ctx.x, ctx.w, ctx.geometry = dense(x), dense(w), (*stride, top, left, *dilation)
-        y = buffers.empty((len(x), len(w), height, width), x.dtype)
-        _run("conv2d", x, w, y, ctx.geometry, y, ctx.x, ctx.w, _bias(b, len(w), x.dtype))
+        ctx.beside = None if beside is None else dense(beside)
+        image, y = _image(ctx.x, ctx.beside), buffers.empty((len(x), len(w), height, width), x.dtype)
+        _run("conv2d", image, w, y, ctx.geometry, y, image, ctx.w, _bias(b, len(w), x.dtype))
         return y
 
     def backward(ctx, dy):
-        dy, dx, dw, db = dense(dy), None, None, None
-        needs_dx, needs_dw, needs_db = (*ctx.needs_input_grad, False)[:3]
+        dy, dx, dw, db, dbeside = dense(dy), None, None, None, None
+        needs_dx, needs_dw, needs_db, needs_dbeside = (*ctx.needs_input_grad, False, False)[:4]
         if needs_dw:
-            dw = buffers.empty_like(ctx.w)
-            _run("conv2d_weight_grad", ctx.x, ctx.w, dy, ctx.geometry, dw, ctx.x, dy)
-        if needs_dx:                                       # last: whoever comes next reads it while it is in the cache
-            dx = buffers.empty_like(ctx.x)
-            _run("conv2d_input_grad", ctx.x, ctx.w, dy, ctx.geometry, dx, dy, ctx.w, _bias(None, dx.shape[1], dy.dtype))
+            image, dw = _image(ctx.x, ctx.beside), buffers.empty_like(ctx.w)
+            _run("conv2d_weight_grad", image, ctx.w, dy, ctx.geometry, dw, image, dy)
+        if needs_dx or needs_dbeside:                      # last: whoever comes next reads it while it is in the cache
+            dx, dbeside = buffers.empty_like(ctx.x), None if ctx.beside is None else buffers.empty_like(ctx.beside)
+            image = _image(dx, dbeside)
+            _run("conv2d_input_grad", image, ctx.w, dy, ctx.geometry, image, dy, ctx.w, _bias(None, image.shape[1], dy.dtype))
         if needs_db:
             db = _bias_grad(dy)
-        return (dx, dw, db)[:len(ctx.needs_input_grad)]
+        return (dx, dw, db, dbeside)[:len(ctx.needs_input_grad)]
 
-    def reference(x, w, b=None, *, stride, padding, dilation):
+    def reference(x, w, b=None, beside=None, *, stride, padding, dilation):
+        x = x if beside is None else np.concatenate([x, beside], axis=1)
         x = np.pad(x, ((0, 0), (0, 0), *padding))
         (sh, sw), (dh, dw), (kh, kw) = stride, dilation, w.shape[2:]
         rows = (x.shape[2] - dilated(kh, dh)) // sh + 1
@@ -75,6 +80,7 @@ class Conv2d(Op):
             settings = {"stride": stride, "padding": padding, "dilation": dilation}
             yield Sample((normal(rng, n, c, h, w), normal(rng, o, c // groups, kh, kw), normal(rng, o)), settings)
         yield Sample((normal(rng, 1, 2, 4, 4), normal(rng, 2, 2, 3, 3), None), settings)
+        yield Sample((normal(rng, 2, 2, 4, 5), normal(rng, 3, 5, 3, 3), normal(rng, 3), normal(rng, 2, 3, 4, 5)), settings)
 
 
 class ConvTranspose2d(Op):
@@ -150,7 +156,22 @@ def _bias_grad(dy):
     return db
 
 
+def _image(x, beside):
+    """The image that a convolution reads or writes: an array, or two."""
+    return x if beside is None else SideBySide(x, beside)
+
+
 def _run(task, image, weight, output, geometry, *arguments):
-    """A task of the convolution of an image to an output, by the algorithm that `backends` chooses for it."""
+    """A task of the convolution of an image to an output, by the algorithm that `backends` chooses for it.
+
+    An image in two arrays is joined for an algorithm that cannot do with them.
+    """
     work = backends.Work(task, image.shape, weight.shape, output.shape, geometry, image.itemsize)
-    getattr(backends.conv2d.algorithm(work).kernels, task)(*arguments, geometry)
+    algorithm = backends.conv2d.algorithm(work)
+    run = getattr(algorithm.kernels, task)
+    if algorithm.takes(image):
+        return run(*arguments, geometry)
+    joined = image.joined()
+    run(*(joined if argument is image else argument for argument in arguments), geometry)
+    if task == "conv2d_input_grad":
+        image.assign(joined)
