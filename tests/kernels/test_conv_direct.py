@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kernels.threads import needs_two, using
 
-from tinyseg import backends
+from tinyseg import backends, buffers
 from tinyseg.kernels import conv, simd
 
 pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
@@ -72,11 +72,12 @@ def calls_of(rng, dtype, shapes, geometry):
 DRAWN = {"depthwise": draw, "direct": draw, "product": draw_product, "strided": draw_strided}
 
 
-def between_guards(shape, dtype):
-    """An array, and the memory that it is a part of, which is NaN otherwise."""
+def between_guards(shape, dtype, begin=128):
+    """An array, and the memory that it is a part of, which is NaN otherwise.  A large one begins at a line, if `begin` does."""
     size = int(np.prod(shape))
-    memory = np.full(size + 256, np.nan, dtype)
-    return memory[128:128 + size].reshape(shape), memory
+    memory = buffers.empty((size + 256,), np.dtype(dtype))
+    memory[:] = np.nan
+    return memory[begin:begin + size].reshape(shape), memory
 
 
 @pytest.mark.parametrize("algorithm", [a for a in FAST if a.name in DRAWN], ids=lambda a: a.name)

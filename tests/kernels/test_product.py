@@ -1,9 +1,9 @@
 """Products whose results go past the caches: as the readable kernels, nothing beside the result, wherever that begins."""
 import numpy as np
 import pytest
+from kernels.test_conv_direct import between_guards
 from kernels.threads import using
 
-from tinyseg import buffers
 from tinyseg.kernels import conv, product, simd
 
 pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
@@ -28,9 +28,7 @@ def test_large_results(name, task, dtype, rng):
     expected, results = np.empty(shape, dtype), []
     getattr(conv, task)(expected, *arguments)
     for begin, threads in ((128, 1), (128, 2), (129, 1)):                    # at a line of memory, and beside one
-        memory = buffers.empty((expected.size + 256,), dtype)
-        memory[:] = np.nan
-        result = memory[begin:begin + expected.size].reshape(shape)
+        result, memory = between_guards(shape, dtype, begin)
         with using(threads):
             getattr(product, task)(result, *arguments)
         np.testing.assert_allclose(result, expected, rtol=0, atol={"f": 1e-5, "d": 1e-13}[x.dtype.char] * abs(expected).max())

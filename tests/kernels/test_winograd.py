@@ -4,7 +4,7 @@ import pytest
 from kernels.test_conv_direct import between_guards
 from kernels.threads import needs_two, using
 
-from tinyseg.kernels import conv, simd, winograd, winograd_tiles
+from tinyseg.kernels import conv, simd, simd_memory, winograd, winograd_tiles
 
 pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
 ALGORITHMS = {2: winograd.f2, 4: winograd.f4}
@@ -66,6 +66,20 @@ def test_equals_the_readable_one(m, layer, rng):
         atol = 1e-5 * abs(expected).max(initial=1)
         np.testing.assert_allclose(result, expected, rtol=0, atol=atol, err_msg=task)
         assert np.isnan(memory[:128]).all() and np.isnan(memory[-128:]).all(), task
+
+
+@by_m
+@pytest.mark.parametrize("begin", [128, 129])              # at a line of memory, and beside one
+@pytest.mark.parametrize("size", [(130, 256), (182, 200)])  # rows that are whole vectors, and rows that are not
+def test_results_that_go_past_the_caches(m, begin, size, rng):
+    for task, (shape, call) in arguments((1, 17, *size), 17, (1, 1), (1, 1), rng).items():
+        if task != "conv2d_weight_grad":
+            expected, (result, memory) = np.empty(shape, np.float32), between_guards(shape, np.float32, begin)
+            getattr(ALGORITHMS[m], task)(result, *call)
+            getattr(conv, task)(expected, *call)
+            assert expected.nbytes > simd_memory.NEAR
+            np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5 * abs(expected).max(), err_msg=task)
+            assert np.isnan(memory[:begin]).all() and np.isnan(memory[begin + expected.size:]).all(), task
 
 
 @by_m

@@ -4,7 +4,6 @@ import pytest
 from kernels.test_conv_direct import between_guards, calls_of
 from kernels.threads import needs_two, using
 
-from tinyseg import buffers
 from tinyseg.kernels import conv, simd, simd_memory, winograd_rows
 
 pytestmark = pytest.mark.skipif(not simd.COMPILED, reason="there are no vectors in Python")
@@ -50,9 +49,7 @@ def test_results_that_go_past_the_caches(begin, rng):
     expected = np.empty(size, np.float32)
     conv.conv2d(expected, *call)
     assert expected.nbytes > simd_memory.NEAR
-    memory = buffers.empty((expected.size + 256,), np.dtype(np.float32))
-    memory[:] = np.nan
-    result = memory[begin:begin + expected.size].reshape(size)
+    result, memory = between_guards(size, np.float32, begin)
     winograd_rows.conv2d(result, *call)
     np.testing.assert_allclose(result, expected, rtol=0, atol=5e-6 * abs(expected).max())
     assert np.isnan(memory[:begin]).all() and np.isnan(memory[begin + expected.size:]).all()

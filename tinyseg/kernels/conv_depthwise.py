@@ -153,7 +153,7 @@ def convolve_jobs(y, x, shape, out, weight, bias, jobs, layout, tables, inner, l
                     tile = add_lane_products(tile, 1, w, t * width, flat, starts, q, offsets[t])
                 store_rows(tile, 1, product, 0, 0, places, q, zero, 0, 1)
         gather_run(y, (plane * out[0] + band * rows) * out[1], out[0] * out[1], many, bias, c, product, linear, 0, 0,
-                   min(rows, out[0] - band * rows) * out[1])
+                   min(rows, out[0] - band * rows) * out[1], False)
 
 
 @inner

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 from .inner import inner
 from .simd import BITS, Emitter, Vector, lanes, rows_store
 from .simd_pairs import zipped_store
+from .simd_squares import columns_gatherer
 
 LINE = 64                 # bytes
 NEAR = 1 << 21            # bytes: second-level caches do not hold more
@@ -48,7 +49,7 @@ class Streamer(Emitter):
         store.set_metadata("nontemporal", self.builder.module.add_metadata([ir.IntType(32)(1)]))
 
 
-stream_rows, stream_zipped = rows_store(Streamer), zipped_store(Streamer)
+stream_rows, stream_zipped, stream_columns = rows_store(Streamer), zipped_store(Streamer), columns_gatherer(Streamer)
 
 
 @intrinsic

@@ -43,18 +43,26 @@ def spread_columns(typing, to, places, first, at, source, start, pitch, rows):
     return types.void(to, places, first, at, source, start, pitch, rows), generate
 
 
-@intrinsic
-def gather_columns(typing, to, start, pitch, rows, bias, channel, source, places, first, at):
-    """to[start + i·pitch + j] = source[at + places[first + j] + i] + bias[channel + i] for i < rows, j < lanes."""
-    def generate(context, builder, signature, values):
-        emit = Emitter(context, builder, signature, values, Vector(to.dtype))
-        vectors = [emit.load(6, values[9], emit.item(7, values[8], j)) for j in range(emit.vector.lanes)]
-        for i, vector in enumerate(transposed(emit, vectors)):
-            with builder.if_then(builder.icmp_signed("<", INDEX(i), values[3])):
-                shift = emit.broadcast(emit.item(4, values[5], i))
-                emit.store(builder.fadd(vector, shift), 0, values[1], builder.mul(values[2], INDEX(i)))
-        return context.get_dummy_value()
-    return types.void(to, start, pitch, rows, bias, channel, source, places, first, at), generate
+def columns_gatherer(Emitter):
+    """A function for kernels, which stores as the emitter does:
+
+    to[start + i·pitch + j] = source[at + places[first + j] + i] + bias[channel + i] for i < rows, j < lanes.
+    """
+    @intrinsic
+    def gather(typing, to, start, pitch, rows, bias, channel, source, places, first, at):
+        def generate(context, builder, signature, values):
+            emit = Emitter(context, builder, signature, values, Vector(to.dtype))
+            vectors = [emit.load(6, values[9], emit.item(7, values[8], j)) for j in range(emit.vector.lanes)]
+            for i, vector in enumerate(transposed(emit, vectors)):
+                with builder.if_then(builder.icmp_signed("<", INDEX(i), values[3])):
+                    shift = emit.broadcast(emit.item(4, values[5], i))
+                    emit.store(builder.fadd(vector, shift), 0, values[1], builder.mul(values[2], INDEX(i)))
+            return context.get_dummy_value()
+        return types.void(to, start, pitch, rows, bias, channel, source, places, first, at), generate
+    return gather
+
+
+gather_columns = columns_gatherer(Emitter)
 
 
 def combination(emit, row, vectors):

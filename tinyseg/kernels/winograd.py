@@ -26,6 +26,7 @@ from .. import buffers
 from .inner import inner
 from .side_by_side import find, parts_of
 from .simd import REGISTERS, add_outer, lanes, lanes_of, store_tile, zero_tile
+from .simd_memory import end_streams, should_stream
 from .tasks import each_task
 from .winograd_tiles import (block_of, ceil_div, collect, corners_of, fill, places_of, plan, spread_run, transform_input2,
                              transform_input4, transform_kernel2, transform_kernel4, transform_output2, transform_output4)
@@ -155,7 +156,8 @@ def convolve_blocks(worker, y, y_shape, x, x_shape, u, u_step, bias, padding, di
                     transform_outputs(flat_y, to_corners, down_y, right, products, at, step, vectors * width, m)
                     image, start = find(y, y_shape, n // dh, channel)
                     collect(image, start, min(width, outputs - channel), bias, channel, y_shape[2:], n % dh + top, dh, left,
-                            rows, (j1 - j0) * m * dw, flat_y, to_y)
+                            rows, (j1 - j0) * m * dw, flat_y, to_y, should_stream(image, y_shape[2] * y_shape[3]))
+    end_streams()
 
 
 class Winograd:

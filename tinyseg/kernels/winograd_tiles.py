@@ -27,6 +27,7 @@ import numpy as np
 
 from .inner import inner
 from .simd import lanes
+from .simd_memory import stream_columns
 from .simd_squares import gather_columns, spread_columns, transpose, two_sided
 
 # Bᵀ, G and Aᵀ, as products of matrices where rows have sums in common
@@ -171,8 +172,11 @@ def spread_run(flat, places, at, x, source, plane, channels, first, last):
 
 
 @inner
-def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first, last):
-    """y[start + c·plane + k] = bias[channel + c] + flat[at + places[k] + c] for first ≤ k < last."""
+def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first, last, streams):
+    """y[start + c·plane + k] = bias[channel + c] + flat[at + places[k] + c] for first ≤ k < last.
+
+    `streams`: whole lines of the cache go past it.
+    """
     width = lanes(y)
     if last - first < width:
         for k in range(first, last):
@@ -182,7 +186,10 @@ def gather_run(y, start, plane, channels, bias, channel, flat, places, at, first
         k, step = first, first_step(y, start + first, last - first)
         while k < last:
             run = min(k, last - width)
-            gather_columns(y, start + run, plane, channels, bias, channel, flat, places, run, at)
+            if streams and (start + run) % width == 0:
+                stream_columns(y, start + run, plane, channels, bias, channel, flat, places, run, at)
+            else:
+                gather_columns(y, start + run, plane, channels, bias, channel, flat, places, run, at)
             k, step = k + step, width
 
 
@@ -214,7 +221,7 @@ def fill(flat, places, x, source, channels, size, top, step, left, rows, pitch):
 
 
 @inner
-def collect(y, source, channels, bias, channel, size, top, step, left, rows, cols, flat, places):
+def collect(y, source, channels, bias, channel, size, top, step, left, rows, cols, flat, places, streams):
     """y[source + c·H·W …][top + i·step, left + j] = bias[channel + c] + band[i, j, c], i < rows, j < cols, in size (H, W)."""
     each, (height, width) = lanes(y), size
     upper, lower = inside(top, step, rows, height)
@@ -223,7 +230,7 @@ def collect(y, source, channels, bias, channel, size, top, step, left, rows, col
         for i in range(upper, lower):
             start = source + (top + i * step - i) * width
             gather_run(y, start, height * width, channels, bias, channel, flat, places, -left * each, i * width + left,
-                       i * width + left + last)
+                       i * width + left + last, streams)
     else:
         gather_run(y, source + top * width, height * width, channels, bias, channel, flat, places, -left * each, upper * width,
-                   lower * width)
+                   lower * width, streams)
