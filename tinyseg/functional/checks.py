@@ -41,13 +41,13 @@ def on_images(function: Function) -> Function:
 
 def require_float(name: str, **tensors: Tensor | None) -> None:
     """Refuse integers, and float32 beside float64 (kernels compute in one precision)."""
-    dtypes = {label: t._array.dtype for label, t in tensors.items() if t is not None}
-    for label, dtype in dtypes.items():
+    dtypes = [(label, t._array.dtype) for label, t in tensors.items() if t is not None]
+    for label, dtype in dtypes:
         if dtype.kind != "f":
             raise TypeError(f"{name}: {label} is {dtype}, expected float32 or float64; convert it with "
                             f".astype(np.float32)")
-    if len(set(dtypes.values())) > 1:
-        given = ", ".join(f"{label} is {dtype}" for label, dtype in dtypes.items())
+    if any([dtype != dtypes[0][1] for _, dtype in dtypes]):
+        given = ", ".join(f"{label} is {dtype}" for label, dtype in dtypes)
         raise TypeError(f"{name}: {given}; convert them to one dtype")
 
 
