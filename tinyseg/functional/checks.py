@@ -41,13 +41,12 @@ def on_images(function: Function) -> Function:
 
 def require_float(name: str, **tensors: Tensor | None) -> None:
     """Refuse integers, and float32 beside float64 (kernels compute in one precision)."""
-    dtypes = [(label, t._array.dtype) for label, t in tensors.items() if t is not None]
-    for label, dtype in dtypes:
-        if dtype.kind != "f":
-            raise TypeError(f"{name}: {label} is {dtype}, expected float32 or float64; convert it with "
+    for label, t in tensors.items():
+        if t is not None and t._array.dtype.kind != "f":
+            raise TypeError(f"{name}: {label} is {t.dtype}, expected float32 or float64; convert it with "
                             f".astype(np.float32)")
-    if any([dtype != dtypes[0][1] for _, dtype in dtypes]):
-        given = ", ".join(f"{label} is {dtype}" for label, dtype in dtypes)
+    if len({t._array.dtype for t in tensors.values() if t is not None}) > 1:
+        given = ", ".join(f"{label} is {t.dtype}" for label, t in tensors.items() if t is not None)
         raise TypeError(f"{name}: {given}; convert them to one dtype")
 
 
