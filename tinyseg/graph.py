@@ -13,11 +13,13 @@ from typing import Protocol, Union
 
 import numpy as np
 
+from .kernels import pointwise as kernels
 from .op import Array, Context, Op
 from .versions import Memory, share_memory
 
 _grad_enabled: contextvars.ContextVar[bool] = contextvars.ContextVar("grad_enabled", default=True)
 _creation = itertools.count()
+LARGE = 1 << 20          # bytes
 
 
 class Leaf(Protocol):
@@ -113,12 +115,14 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
         yield node, dy, handed_on
         for parent, dx in handed_on.items():
             if parent in ours:
-                pending[parent] += dx
+                _add_to(pending[parent], dx)
                 continue
             written_or_kept = parent in again or not isinstance(parent, Node)
             new = written_or_kept and _is_new(parent, node, dy, handed_on)
-            if parent in pending:
-                dx, new = np.add(pending[parent], dx, out=dx if new else None), True
+            if parent in pending and new:
+                _add_to(dx, pending[parent])
+            elif parent in pending:
+                dx, new = pending[parent] + dx, True
             pending[parent] = dx
             if new:
                 ours.add(parent)
@@ -152,6 +156,14 @@ def _gradients(node: Node, dy: Array) -> dict[Source, Array]:
             dx = dx.astype(parent.dtype)
         total[parent] = total[parent] + dx if parent in total else dx      # x * x: one parent, two parts
     return total
+
+
+def _add_to(total: Array, dx: Array) -> None:
+    """total += dx, divided between all threads where they are large."""
+    if total.nbytes >= LARGE and total.flags.carray and dx.flags.carray:
+        kernels.add_to(total.reshape(-1), dx.reshape(-1))
+    else:
+        total += dx
 
 
 def _is_new(parent: Source, node: Node, dy: Array, handed_on: dict[Source, Array]) -> bool:

@@ -15,6 +15,7 @@ from .graph import Node, Source, backward_steps, grad_enabled
 from .op import REGISTRY, Array, Context, Op
 from .versions import Memory, share_memory
 
+FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 Dims = Union[int, tuple[int, ...], None]
 
 
@@ -265,9 +266,7 @@ def _upstream(root: Tensor, grad: Any) -> Array:
 
 def _source(tensor: Tensor | None) -> Source | None:
     """What the tensor's gradient is handed to: the node that computed it, or the leaf itself, or nobody."""
-    if tensor is None or not tensor._requires_grad:
-        return None
-    return tensor.node or tensor
+    return tensor.node or tensor if tensor is not None and tensor._requires_grad else None
 
 
 def _relied_on(context: Context, tensors: Sequence[Tensor | None], out: Tensor) -> list:
@@ -300,9 +299,9 @@ def _as_array(data: Any) -> Array:
     if isinstance(data, Tensor):
         return data.data
     array = np.asarray(data)
-    if array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
+    if not isinstance(data, (np.ndarray, np.generic)) and array.dtype == np.float64:
         array = array.astype(np.float32)
-    if array.dtype not in (np.float32, np.float64) and array.dtype.kind not in "iub":
+    if array.dtype not in FLOATS and array.dtype.kind not in "iub":
         raise TypeError(f"Tensor: {array.dtype} is not supported; give float32, float64, an integer type or bool")
     return array
 

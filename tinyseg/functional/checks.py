@@ -62,6 +62,8 @@ def require_labels(name: str, target: Tensor, num_classes: int, ignore_index: in
         raise TypeError(f"{name}: target is {target.dtype}, expected integer labels; give one class index a pixel, e.g. "
                         f"mask.astype(np.uint8)")
     labels = target._array
+    if labels.size and labels.min() >= 0 and labels.max() < num_classes:
+        return
     wrong = (labels != ignore_index) & ((labels < 0) | (labels >= num_classes))
     if wrong.any():
         values = np.unique(labels[wrong])
