@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 import pytest
 
-from tinyseg import Tensor, no_grad
+from tinyseg import Tensor, graph, no_grad
 from tinyseg import functional as F
 from tinyseg.graph import backward_steps, grad_enabled
 
@@ -65,6 +65,15 @@ def test_a_gradient_is_added_in_place_only_where_nobody_else_has_it():
     (first + second + third).backward(upstream)
     np.testing.assert_array_equal(x.grad, 14 * np.array([3.0, 5.0]))
     np.testing.assert_array_equal(upstream, [3.0, 5.0])
+
+
+def test_large_gradients_are_added_as_small_ones_are(rng):
+    x = Tensor(rng.standard_normal((3, graph.LARGE // 8)), requires_grad=True)
+    y = x * 2
+    parts = y * 3, y.reshape(-1, 3), y.T * y.T, y.sum()          # gradients: new; a view; in another order; one number repeated
+    upstream = rng.standard_normal(x.shape)
+    ((parts[0] + y) * Tensor(upstream) + parts[1].reshape(x.shape) + parts[2].T + parts[3]).sum().backward()
+    np.testing.assert_allclose(x.grad, 2 * (4 * upstream + 1 + 2 * y.numpy() + x.size), rtol=1e-12)
 
 
 def test_a_sum_goes_into_whichever_of_the_two_is_new():

@@ -6,8 +6,8 @@ kernels make comes from here:
 
     y = buffers.empty((8, 16, 128, 128), np.float32)          # as np.empty
 
-The block of memory behind an array is lent.  It comes back when the array and all its views are gone: they hold on to a lease,
-whose death we are told of.
+The block of memory behind an array is lent.  It comes back when the array and all its views are gone: views hold on to the
+array, of whose death we are told.
 """
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ SPARE = 1.75                 # all blocks, lent and idle, may be this many times
 
 
 class Loan(weakref.ref):
-    """A reference to a lease, and the block of memory behind it."""
+    """A reference to an array, and the block of memory behind it."""
 
-    block: np.ndarray
+    __slots__ = ("block",)
+    block: ctypes.Array
     __hash__ = object.__hash__                           # each is one of its own
 
 
@@ -36,36 +37,36 @@ class Pool:
     """Blocks of memory that are lent and come back.
 
     >>> pool = Pool()
-    >>> first = pool.lend(1000)
-    >>> address = ctypes.addressof(first)
+    >>> first = pool.lend((1000,), np.uint8, 1000)
+    >>> address = first.ctypes.data
     >>> del first
-    >>> ctypes.addressof(pool.lend(900)) == address
+    >>> pool.lend((300, 3), np.uint8, 900).ctypes.data == address
     True
     """
 
     def __init__(self) -> None:
         self.lock, self.lent, self.most = threading.Lock(), 0, 0
-        self.loans: set[Loan] = set()                    # of leases that live: a reference that is gone itself tells nobody
-        self.returned: deque[np.ndarray] = deque()       # blocks of those that do not, until the next lease
-        self.idle: list[np.ndarray] = []                 # by size, and of one size the last to come back first
+        self.loans: set[Loan] = set()                    # of arrays that live: a reference that is gone itself tells nobody
+        self.returned: deque[ctypes.Array] = deque()     # blocks of those that do not, until the next one
+        self.idle: list[ctypes.Array] = []               # by size, and of one size the last to come back first
 
-    def lend(self, size: int) -> ctypes.Array:
-        """A lease of at least `size` bytes."""
+    def lend(self, shape: tuple[int, ...], dtype: np.typing.DTypeLike, size: int) -> np.ndarray:
+        """An array of `size` bytes."""
         with self.lock:
             self.collect()
             i = bisect.bisect_left(self.idle, size, key=len)
             fits = i < len(self.idle) and len(self.idle[i]) <= 2 * size
             block = self.idle.pop(i) if fits else self.new(size)
+            array = np.ndarray(shape, dtype, memoryview(block))          # the first of its kind: what all views hold on to
             self.lent += len(block)
             self.most = max(self.most, self.lent)
-        lease = (ctypes.c_uint8 * len(block)).from_buffer(block.data)
-        loan = Loan(lease, self.end)
+        loan = Loan(array, self.end)
         loan.block = block
         self.loans.add(loan)
-        return lease
+        return array
 
     def end(self, loan: Loan) -> None:
-        """The lease is gone.  This may happen at any moment, even under the lock."""
+        """The array is gone.  This may happen at any moment, even under the lock."""
         self.loans.remove(loan)
         self.returned.append(loan.block)
 
@@ -76,11 +77,12 @@ class Pool:
             bisect.insort_left(self.idle, block, key=len)
             self.lent -= len(block)
 
-    def new(self, size: int) -> np.ndarray:
+    def new(self, size: int) -> ctypes.Array:
         """A block that did not exist before, in place of idle ones if there are too many, the largest first."""
         while self.idle and self.lent + size + sum(map(len, self.idle)) > SPARE * max(self.most, self.lent + size):
             self.idle.pop()
-        return np.empty(size, np.uint8)
+        memory = np.empty(size + LINE, np.uint8)
+        return (ctypes.c_uint8 * size).from_buffer(memory.data, -memory.ctypes.data % LINE)
 
 
 POOL = Pool()
@@ -89,10 +91,7 @@ POOL = Pool()
 def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
     """An array of any values, as np.empty makes it."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size < SMALL:
-        return np.empty(shape, dtype)
-    lease = POOL.lend(size + LINE)
-    return np.ndarray(shape, dtype, memoryview(lease), -ctypes.addressof(lease) % LINE)
+    return np.empty(shape, dtype) if size < SMALL else POOL.lend(shape, dtype, size)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:

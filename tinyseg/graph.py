@@ -8,17 +8,18 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
-from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol, Union
 
 import numpy as np
 
+from .kernels import pointwise as kernels
 from .op import Array, Context, Op
 from .versions import Memory, share_memory
 
 _grad_enabled: contextvars.ContextVar[bool] = contextvars.ContextVar("grad_enabled", default=True)
 _creation = itertools.count()
+LARGE = 1 << 20          # bytes
 
 
 class Leaf(Protocol):
@@ -99,9 +100,12 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
     What is yielded holds until the next step: later shares are added in place where nobody but this function has the array.
     """
     nodes = _reachable(root)
+    used: set[Source | None] = set()
+    again: set[Source | None] = set()         # what more than one argument came from
     for node in nodes:
         _check_intact(node)
-    uses = Counter(parent for node in nodes for parent in node.parents)
+        for parent in node.parents:
+            (again if parent in used else used).add(parent)
     pending: dict[Source, Array] = {root: grad}
     ours: set[Source] = set()                 # whose pending gradient is an array that nobody else has
     while nodes:
@@ -111,12 +115,14 @@ def backward_steps(root: Source, grad: Array) -> Iterator[tuple[Node, Array, dic
         yield node, dy, handed_on
         for parent, dx in handed_on.items():
             if parent in ours:
-                pending[parent] += dx
+                _add_to(pending[parent], dx)
                 continue
-            written_or_kept = uses[parent] > 1 or not isinstance(parent, Node)
+            written_or_kept = parent in again or not isinstance(parent, Node)
             new = written_or_kept and _is_new(parent, node, dy, handed_on)
-            if parent in pending:
-                dx, new = np.add(pending[parent], dx, out=dx if new else None), True
+            if parent in pending and new:
+                _add_to(dx, pending[parent])
+            elif parent in pending:
+                dx, new = pending[parent] + dx, True
             pending[parent] = dx
             if new:
                 ours.add(parent)
@@ -140,13 +146,24 @@ def _gradients(node: Node, dy: Array) -> dict[Source, Array]:
             continue
         if grad is None:
             raise RuntimeError(f"{node.op.name}: backward returned no gradient for argument {i}, which requires one")
-        dx = np.asarray(unbroadcast(np.asarray(grad), parent.shape))
+        dx = np.asarray(grad)
+        if dx.shape != parent.shape:
+            dx = np.asarray(unbroadcast(dx, parent.shape))
         if dx.shape != parent.shape:
             raise ValueError(f"{node.op.name}: backward returned a gradient of shape {dx.shape} for argument {i} of "
                              f"shape {parent.shape}")
-        dx = dx.astype(parent.dtype, copy=False)
+        if dx.dtype != parent.dtype:
+            dx = dx.astype(parent.dtype)
         total[parent] = total[parent] + dx if parent in total else dx      # x * x: one parent, two parts
     return total
+
+
+def _add_to(total: Array, dx: Array) -> None:
+    """total += dx, divided between all threads where they are large."""
+    if total.nbytes >= LARGE and total.flags.carray and dx.flags.carray:
+        kernels.add_to(total.reshape(-1), dx.reshape(-1))
+    else:
+        total += dx
 
 
 def _is_new(parent: Source, node: Node, dy: Array, handed_on: dict[Source, Array]) -> bool:

@@ -6,7 +6,7 @@ an op computes, forward and backward, is in `ops/`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -15,6 +15,7 @@ from .graph import Node, Source, backward_steps, grad_enabled
 from .op import REGISTRY, Array, Context, Op
 from .versions import Memory, share_memory
 
+FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 Dims = Union[int, tuple[int, ...], None]
 
 
@@ -234,16 +235,16 @@ def apply(op: type[Op], *inputs: Any, **settings: Any) -> Any:
     Returns a Tensor, or a tuple of tensors where the op returns one; only the first of them carries a gradient.
     """
     tensors = _as_tensors(inputs)
-    needs = tuple(t is not None and t._requires_grad for t in tensors)
-    record = any(needs) and grad_enabled()
+    needs = tuple([t is not None and t._requires_grad for t in tensors])
+    record = True in needs and grad_enabled()
     context = Context(needs if record else (False,) * len(tensors))
-    out = op.forward(context, *(None if t is None else t._array for t in tensors), **settings)
+    out = op.forward(context, *[None if t is None else t._array for t in tensors], **settings)
     out, *extras = out if isinstance(out, tuple) else (out,)
     out = np.asarray(out)
-    shared = next((t._memory for t in tensors if t is not None and np.may_share_memory(out, t._array)), None)
-    result = _wrap(out, shared)
+    shared = [t._memory for t in tensors if t is not None and np.may_share_memory(out, t._array)]
+    result = _wrap(out, shared[0] if shared else None)
     if record:
-        result.node = Node(op, context, tuple(_source(t) for t in tensors), out, _relied_on(context, tensors, result))
+        result.node = Node(op, context, tuple([_source(t) for t in tensors]), out, _relied_on(context, tensors, result))
         result._requires_grad = True
     return (result, *(Tensor(extra) for extra in extras)) if extras else result
 
@@ -265,16 +266,14 @@ def _upstream(root: Tensor, grad: Any) -> Array:
 
 def _source(tensor: Tensor | None) -> Source | None:
     """What the tensor's gradient is handed to: the node that computed it, or the leaf itself, or nobody."""
-    if tensor is None or not tensor._requires_grad:
-        return None
-    return tensor.node or tensor
+    return tensor.node or tensor if tensor is not None and tensor._requires_grad else None
 
 
-def _relied_on(context: Context, tensors: list[Tensor | None], out: Tensor) -> list:
+def _relied_on(context: Context, tensors: Sequence[Tensor | None], out: Tensor) -> list:
     """The memories whose arrays forward kept for backward, each with its state now."""
     kept = [value for value in vars(context).values() if isinstance(value, np.ndarray)]
-    memories = {id(t._memory): t._memory for t in (*tensors, out) if t is not None and share_memory(t._array, kept)}
-    return [(memory, memory.stamp()) for memory in memories.values()]
+    memories = {t._memory for t in (*tensors, out) if t is not None and share_memory(t._array, kept)}
+    return [(memory, memory.stamp()) for memory in memories]
 
 
 def _wrap(array: Array, memory: Memory | None) -> Tensor:
@@ -285,8 +284,10 @@ def _wrap(array: Array, memory: Memory | None) -> Tensor:
     return tensor
 
 
-def _as_tensors(inputs: tuple[Any, ...]) -> list[Tensor | None]:
+def _as_tensors(inputs: tuple[Any, ...]) -> Sequence[Tensor | None]:
     """Python numbers take the dtype of the tensors beside them; the rest is wrapped as it is."""
+    if all([x is None or isinstance(x, Tensor) for x in inputs]):
+        return inputs
     dtype = next((x.dtype for x in inputs if isinstance(x, (Tensor, np.ndarray)) and x.dtype.kind == "f"), None)
     return [x if x is None or isinstance(x, Tensor)
             else Tensor(np.asarray(x, dtype)) if dtype and isinstance(x, (int, float)) and not isinstance(x, np.generic)
@@ -298,9 +299,9 @@ def _as_array(data: Any) -> Array:
     if isinstance(data, Tensor):
         return data.data
     array = np.asarray(data)
-    if array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
+    if not isinstance(data, (np.ndarray, np.generic)) and array.dtype == np.float64:
         array = array.astype(np.float32)
-    if array.dtype not in (np.float32, np.float64) and array.dtype.kind not in "iub":
+    if array.dtype not in FLOATS and array.dtype.kind not in "iub":
         raise TypeError(f"Tensor: {array.dtype} is not supported; give float32, float64, an integer type or bool")
     return array
 

@@ -41,13 +41,12 @@ def on_images(function: Function) -> Function:
 
 def require_float(name: str, **tensors: Tensor | None) -> None:
     """Refuse integers, and float32 beside float64 (kernels compute in one precision)."""
-    dtypes = {label: t._array.dtype for label, t in tensors.items() if t is not None}
-    for label, dtype in dtypes.items():
-        if dtype.kind != "f":
-            raise TypeError(f"{name}: {label} is {dtype}, expected float32 or float64; convert it with "
+    for label, t in tensors.items():
+        if t is not None and t._array.dtype.kind != "f":
+            raise TypeError(f"{name}: {label} is {t.dtype}, expected float32 or float64; convert it with "
                             f".astype(np.float32)")
-    if len(set(dtypes.values())) > 1:
-        given = ", ".join(f"{label} is {dtype}" for label, dtype in dtypes.items())
+    if len({t._array.dtype for t in tensors.values() if t is not None}) > 1:
+        given = ", ".join(f"{label} is {t.dtype}" for label, t in tensors.items() if t is not None)
         raise TypeError(f"{name}: {given}; convert them to one dtype")
 
 
@@ -63,6 +62,8 @@ def require_labels(name: str, target: Tensor, num_classes: int, ignore_index: in
         raise TypeError(f"{name}: target is {target.dtype}, expected integer labels; give one class index a pixel, e.g. "
                         f"mask.astype(np.uint8)")
     labels = target._array
+    if labels.size and labels.min() >= 0 and labels.max() < num_classes:
+        return
     wrong = (labels != ignore_index) & ((labels < 0) | (labels >= num_classes))
     if wrong.any():
         values = np.unique(labels[wrong])

@@ -1,7 +1,14 @@
-"""Rectifiers, on flat arrays.  NaN stays NaN."""
+"""Rectifiers and sums, on flat arrays.  NaN stays NaN."""
 from __future__ import annotations
 
 from numba import njit, prange
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def add_to(total, x):
+    """total[i] += x[i]"""
+    for i in prange(x.size):
+        total[i] += x[i]
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -17,6 +17,8 @@ Sums run over k in order, or over parts of the positions that are fixed: the sam
 """
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import get_num_threads
 
@@ -183,25 +185,31 @@ def correlate_band(task, y, y_shape, x, x_shape, packed, bias, taps, firsts, ker
                                    m * tall * out_w * step + o - v * width)
 
 
-def correlate(y, x, weight, bias, taps, firsts, kernel, geometry, channels, out_step, in_step, up):
-    """As `conv_direct.correlate`, without groups, for images of at least `lanes` pixels."""
-    outputs, phases, threads = y.shape[1], up[0] * up[1], get_num_threads()
-    grid = -(-y.shape[2] // up[0]), -(-y.shape[3] // up[1])
-    width = lanes_of(y)
-    vectors = -(-outputs // width)
-    panels = -(-vectors // 2)
-    packed = np.empty(len(taps) * channels * vectors * width, weight.dtype)
-    each_task(pack, panels * -(-channels // BLOCK), (packed, weight, taps, firsts, outputs, channels, out_step, in_step))
-    each = channels * geometry[0] * geometry[1] + phases * min(vectors, 2) * width
-    many, bands = bands_of(len(x), *grid, min(max(2 * CACHED // each, 256), 2048))
-    share = -(-len(x) // threads)
+@lru_cache(maxsize=1024)
+def plan(y_shape, x_shape, kernel, geometry, up, width, threads):
+    """(grid, vectors of outputs, (images, bands) of a task, parts of the outputs, tasks, copies): how work is divided."""
+    batch, channels = x_shape[:2]
+    grid = -(-y_shape[2] // up[0]), -(-y_shape[3] // up[1])
+    vectors = -(-y_shape[1] // width)
+    each = channels * geometry[0] * geometry[1] + up[0] * up[1] * min(vectors, 2) * width
+    many, bands = bands_of(batch, *grid, min(max(2 * CACHED // each, 256), 2048))
+    share = -(-batch // threads)
     if many > share and share * grid[0] * grid[1] >= 64:
         many = share
-    cuts = -(-len(x) // many) * bands
-    parts = 1 if cuts % threads == 0 else min(panels, -(-2 * threads // max(cuts, 1)))
-    each_task(correlate_band, cuts * parts,
-              (y.ravel(), y.shape, x.ravel(), x.shape, packed, bias, taps, firsts, kernel, geometry, up, grid, (many, bands),
-               parts, sees_beside(x.shape, grid, kernel, geometry)))
+    cuts = -(-batch // many) * bands
+    parts = 1 if cuts % threads == 0 else min(-(-vectors // 2), -(-2 * threads // max(cuts, 1)))
+    return grid, vectors, (many, bands), parts, cuts * parts, sees_beside(x_shape, grid, kernel, geometry)
+
+
+def correlate(y, x, weight, bias, taps, firsts, kernel, geometry, out_step, in_step, up):
+    """As `conv_direct.correlate`, without groups, for images of at least `lanes` pixels."""
+    outputs, channels, width = y.shape[1], x.shape[1], lanes_of(y)
+    grid, vectors, cuts, parts, tasks, copies = plan(y.shape, x.shape, kernel, geometry, up, width, get_num_threads())
+    packed = np.empty(len(taps) * channels * vectors * width, weight.dtype)
+    each_task(pack, -(-vectors // 2) * -(-channels // BLOCK),
+              (packed, weight, taps, firsts, outputs, channels, out_step, in_step))
+    each_task(correlate_band, tasks, (y.ravel(), y.shape, x.ravel(), x.shape, packed, bias, taps, firsts, kernel, geometry, up,
+                                      grid, cuts, parts, copies))
 
 
 def sees_beside(shape, grid, kernel, geometry):
@@ -269,8 +277,7 @@ def conv2d(y, x, weight, bias, geometry):
     """As `conv.conv2d`, without groups."""
     channels, *kernel = weight.shape[1:]
     area = kernel[0] * kernel[1]
-    correlate(y, x, weight.ravel(), bias, *kernel_taps(*kernel), tuple(kernel), geometry, channels, channels * area, area,
-              (1, 1))
+    correlate(y, x, weight.ravel(), bias, *kernel_taps(*kernel), tuple(kernel), geometry, channels * area, area, (1, 1))
 
 
 def conv2d_input_grad(dx, dy, weight, bias, geometry):
@@ -278,23 +285,28 @@ def conv2d_input_grad(dx, dy, weight, bias, geometry):
     channels, *kernel = weight.shape[1:]
     taps, firsts, reach, (top, left) = phase_taps(tuple(kernel), geometry[:2], geometry[2:4], geometry[4:])
     area = kernel[0] * kernel[1]
-    correlate(dx, dy, weight.ravel(), bias, taps, firsts, reach, (1, 1, top, left, 1, 1), len(weight), area, channels * area,
-              geometry[:2])
+    correlate(dx, dy, weight.ravel(), bias, taps, firsts, reach, (1, 1, top, left, 1, 1), area, channels * area, geometry[:2])
+
+
+@lru_cache(maxsize=1024)
+def plan_to_weigh(dw_shape, x_shape, dy_shape, geometry, width):
+    """(values of a part of the sum, pieces of the channels, parts of the sum, (images, bands) of a cut, copies)."""
+    (outputs, channels, *kernel), batch, grid = dw_shape, x_shape[0], dy_shape[2:]
+    taps, each = kernel[0] * kernel[1], channels * geometry[0] * geometry[1] + outputs
+    cuts = bands_of(batch, *grid, min(max(2 * CACHED // each, 256), 1024, max(batch * grid[0] * grid[1] // 4, 128)))
+    sums = max(1, min(TASKS, (1 << 19) // (outputs * channels * taps), -(-batch // cuts[0]) * cuts[1]))
+    pieces = -(-channels // -(-channels // min(channels, -(-TASKS // sums))))
+    size = -(-(-(-channels // pieces)) * taps // ROWS) * ROWS * -(-outputs // width) * width
+    return size, pieces, sums, cuts, sees_beside(x_shape, grid, kernel, geometry)
 
 
 def conv2d_weight_grad(dw, x, dy, geometry):
     """As `conv.conv2d_weight_grad`, without groups."""
-    outputs, channels, *kernel = dw.shape
-    taps, width, grid = kernel_taps(*kernel)[0], lanes_of(x), dy.shape[2:]
-    vectors, each = -(-outputs // width), channels * geometry[0] * geometry[1] + outputs
-    cuts = bands_of(len(x), *grid, min(max(2 * CACHED // each, 256), 1024, max(len(x) * grid[0] * grid[1] // 4, 128)))
-    all_cuts = -(-len(x) // cuts[0]) * cuts[1]
-    sums = max(1, min(TASKS, (1 << 19) // dw.size, all_cuts))
-    pieces = -(-channels // -(-channels // min(channels, -(-TASKS // sums))))
-    size = -(-(-(-channels // pieces)) * len(taps) // ROWS) * ROWS * vectors * width
-    total = (np.empty if all_cuts else np.zeros)(sums * pieces * size, dw.dtype)
-    each_task(weigh_bands, sums * pieces,
-              (total, size, x.ravel(), x.shape, dy.ravel(), dy.shape, taps, tuple(kernel), geometry, pieces, sums, cuts,
-               sees_beside(x.shape, grid, kernel, geometry)))
+    (outputs, channels, *kernel), width = dw.shape, lanes_of(x)
+    taps = kernel_taps(*kernel)[0]
+    size, pieces, sums, cuts, copies = plan_to_weigh(dw.shape, x.shape, dy.shape, geometry, width)
+    total = (np.empty if len(x) else np.zeros)(sums * pieces * size, dw.dtype)
+    each_task(weigh_bands, sums * pieces, (total, size, x.ravel(), x.shape, dy.ravel(), dy.shape, taps, tuple(kernel), geometry,
+                                           pieces, sums, cuts, copies))
     squares = -((-channels // pieces) * len(taps) // width)
     each_task(collect, pieces * squares, (dw.ravel(), total, size, outputs, channels, len(taps), pieces, sums))

@@ -154,7 +154,8 @@ class BatchNorm2d(Layer):
         output = F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias,
                               self.training or self.running_mean is None, momentum, self.eps, activation)
         if self.training and tracked is not None:
-            tracked.writable()[...] += 1
+            count = tracked.writable()
+            count += 1
         return output
 
 
