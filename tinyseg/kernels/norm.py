@@ -10,8 +10,12 @@ import numpy as np
 from numba import njit, prange
 
 from .inner import inner
+from .simd_memory import NEAR, end_streams, should_stream, stream_run
 from .sums import SUM, total
 from .tasks import each_task
+
+FAR = 2 * NEAR       # bytes: the next operation still finds part of a smaller result in the cache that cores share
+BLOCK = 1024         # values that are computed in the first-level cache before they are streamed
 
 
 @inner
@@ -37,6 +41,15 @@ def held(y, x, scale, shift, low, high):
         y[q] = low if value < low else high if value > high else value
 
 
+@inner
+def stream_held(y, x, block, scale, shift, low, high):
+    """As `held`, past the caches."""
+    for q in range(0, x.size, BLOCK):
+        part = block[:min(BLOCK, x.size - q)]
+        held(part, x[q:q + BLOCK], scale, shift, low, high)
+        stream_run(y, q, part)
+
+
 @inner(fastmath=SUM)
 def gradient_sums(dy, x, mean, scale, shift, low, high):
     """Σ_q g[q]  and  Σ_q g[q] (x[q] - mean),  with g = dy where the value lay between the bounds, else 0."""
@@ -59,6 +72,15 @@ def combined(dx, dy, x, scale, shift, low, high, x_scale, offset):
 
 
 @inner
+def stream_combined(dx, dy, x, block, scale, shift, low, high, x_scale, offset):
+    """As `combined`, past the caches."""
+    for q in range(0, x.size, BLOCK):
+        part = block[:min(BLOCK, x.size - q)]
+        combined(part, dy[q:q + BLOCK], x[q:q + BLOCK], scale, shift, low, high, x_scale, offset)
+        stream_run(dx, q, part)
+
+
+@inner
 def normalise_channel(c, y, mean, var, inverse_std, scale, shift, x, weight, bias, eps, low, high):
     batch = len(x)
     count = max(1, batch * x.shape[2])           # an empty batch has mean and variance 0
@@ -73,8 +95,14 @@ def normalise_channel(c, y, mean, var, inverse_std, scale, shift, x, weight, bia
     inverse_std[c] = 1 / np.sqrt(var[c] + eps)
     scale[c] = weight[c] * inverse_std[c]
     shift[c] = bias[c] - mean[c] * scale[c]
-    for n in range(batch):
-        held(y[n, c], x[n, c], scale[c], shift[c], low, high)
+    if y.nbytes >= FAR and should_stream(y, y.shape[2]):
+        block = np.empty(BLOCK, y.dtype)
+        for n in range(batch):
+            stream_held(y[n, c], x[n, c], block, scale[c], shift[c], low, high)
+        end_streams()
+    else:
+        for n in range(batch):
+            held(y[n, c], x[n, c], scale[c], shift[c], low, high)
 
 
 def normalise(y, mean, var, inverse_std, scale, shift, x, weight, bias, eps, low, high):
@@ -109,8 +137,14 @@ def channel_gradient(c, dx, dweight, dbias, dy, x, mean, inverse_std, scale, shi
         per_value = scale[c] / dx.dtype.type(batch * size)
         x_scale = -per_value * inverse_std[c] * dweight[c]
         offset = -per_value * dbias[c] - x_scale * mean[c]
-    for n in range(batch):
-        combined(dx[n, c], dy[n, c], x[n, c], scale[c], shift[c], low, high, x_scale, offset)
+    if dx.nbytes >= FAR and should_stream(dx, size):
+        block = np.empty(BLOCK, dx.dtype)
+        for n in range(batch):
+            stream_combined(dx[n, c], dy[n, c], x[n, c], block, scale[c], shift[c], low, high, x_scale, offset)
+        end_streams()
+    else:
+        for n in range(batch):
+            combined(dx[n, c], dy[n, c], x[n, c], scale[c], shift[c], low, high, x_scale, offset)
 
 
 def normalise_grad(dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch):

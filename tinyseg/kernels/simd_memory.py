@@ -53,6 +53,23 @@ stream_rows, stream_zipped, stream_columns = rows_store(Streamer), zipped_store(
 
 
 @intrinsic
+def stream_vector(typing, to, at, source, start):
+    """to[at …] = source[start …], a vector that is a whole line of `to`."""
+    def generate(context, builder, signature, values):
+        emit = Streamer(context, builder, signature, values, Vector(to.dtype))
+        emit.store(emit.load(2, values[3]), 0, values[1])
+        return context.get_dummy_value()
+    return types.void(to, at, source, start), generate
+
+
+@inner
+def stream_run(to, at, source):
+    """to[at:at + source.size] = source, whole lines."""
+    for k in range(0, source.size, lanes(to)):
+        stream_vector(to, at + k, source, k)
+
+
+@intrinsic
 def end_streams(typing):
     """All threads see what was streamed before they see what is stored after this."""
     def generate(context, builder, signature, values):
