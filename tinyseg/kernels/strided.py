@@ -192,7 +192,8 @@ def plan(y_shape, x_shape, kernel, geometry, up, width, threads):
     grid = -(-y_shape[2] // up[0]), -(-y_shape[3] // up[1])
     vectors = -(-y_shape[1] // width)
     each = channels * geometry[0] * geometry[1] + up[0] * up[1] * min(vectors, 2) * width
-    many, bands = bands_of(batch, *grid, min(max(2 * CACHED // each, 256), 2048))
+    most = 768 if channels < width else 2048                  # rows that two bands copy are short where channels are few
+    many, bands = bands_of(batch, *grid, min(max(2 * CACHED // each, 256), most))
     share = -(-batch // threads)
     if many > share and share * grid[0] * grid[1] >= 64:
         many = share
