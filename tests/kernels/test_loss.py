@@ -1,4 +1,4 @@
-"""The exponential that the loss is computed with, and what becomes of numbers that are none."""
+"""The exponential and the logarithm that the loss is computed with, and what becomes of numbers that are none."""
 import numba
 import numpy as np
 import pytest
@@ -27,6 +27,24 @@ def test_the_ends_of_the_numbers(dtype):
     y = np.empty_like(x)
     exponentials(y, x)
     assert y[0] == y[1] == 0 and np.isnan(y[2])
+
+
+@numba.njit
+def logarithms(y, x):
+    for i in range(x.size):
+        y[i] = loss.logarithm(x[i])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_is_the_logarithm(dtype):
+    x = np.concatenate([np.linspace(1, 40, 50_001), 1 + np.logspace(-16, 0, 1001), np.logspace(0, 38, 1001)]).astype(dtype)
+    y, wanted = np.empty_like(x), np.log(x.astype(np.longdouble))
+    logarithms(y, x)
+    assert (abs(y - wanted) <= 2 * np.finfo(dtype).eps * wanted).all()          # 0 for 1, exactly
+    x = np.array([np.inf, np.nan], dtype)
+    y = np.empty_like(x)
+    logarithms(y, x)
+    assert y[0] == np.inf and np.isnan(y[1])
 
 
 def gradient(x, target):

@@ -18,7 +18,7 @@ def exponential(x):
     return np.exp(x)
 
 
-@overload(exponential)
+@overload(exponential, jit_options={"fastmath": {"contract"}})
 def compiled_exponential(x):
     """With k = x / ln 2, rounded, and r = x - k ln 2, eˣ = 2ᵏ eʳ, and |r| < 0.35: the power series does, up to r⁷ or r¹³.
 
@@ -46,6 +46,36 @@ def compiled_exponential(x):
     return implementation
 
 
+def logarithm(x):
+    """ln x for x ≥ 1, compiled in vectors, too."""
+    return np.log(x)
+
+
+@overload(logarithm, jit_options={"fastmath": {"contract"}})
+def compiled_logarithm(x):
+    """With x = 2ᵏ m, where √½ ≤ m < √2, and s = (m - 1) / (m + 1), ln x = k ln 2 + 2 (s + s³/3 + s⁵/5 + …), and |s| < 0.172.
+
+    k is the exponent's bits, less those of √½ and shifted; ln 2 is in two parts as above.  Infinity and NaN stay what they are.
+    """
+    number, integer, digits, degree = (np.float32, np.int32, 23, 9) if x == types.float32 else (np.float64, np.int64, 52, 21)
+    ln2, rest_of_ln2, one, two, infinity = map(number, (355 / 512, -2.121944400546905827679e-4, 1, 2, np.inf))
+    lowest, shift = integer(np.sqrt(number(0.5)).view(integer)), integer(digits)
+    coefficients, highest = tuple(number(2 / n) for n in range(degree - 2, 0, -2)), number(2 / degree)
+
+    def implementation(x):
+        bits = number(x).view(integer)
+        k = integer((bits - lowest) >> shift)
+        f = integer(bits - integer(k << shift)).view(number) - one
+        s = np.divide(f, f + two)                                  # `/` would look whether it divides by zero
+        square = s * s
+        series = highest
+        for coefficient in coefficients:
+            series = series * square + coefficient
+        return number(k) * ln2 + (number(k) * rest_of_ln2 + s * series) if x < infinity else x
+
+    return implementation
+
+
 @inner
 def raise_to(largest, x):
     """largest[q] = max(largest[q], x[q]);  NaN stays NaN."""
@@ -58,6 +88,13 @@ def add_exponentials(total, x, largest):
     """total[q] += exp(x[q] - largest[q])"""
     for q in range(x.size):
         total[q] += exponential(x[q] - largest[q])
+
+
+@inner
+def set_log_sums(log_sum, total, largest):
+    """log_sum[q] = largest[q] + ln total[q]"""
+    for q in range(total.size):
+        log_sum[q] = largest[q] + logarithm(total[q])
 
 
 @inner
@@ -81,8 +118,8 @@ def loss_of_row(task, loss, log_sum, x, target, weight, ignore_index, smoothing)
         raise_to(largest, x[n, k, start:end])
     for k in range(classes):
         add_exponentials(total, x[n, k, start:end], largest)
+    set_log_sums(log_sum[n, start:end], total, largest)
     for q in range(start, end):
-        log_sum[n, q] = largest[q - start] + np.log(total[q - start])
         y = target[n, q]
         loss[n, q] = 0
         if y != ignore_index:
