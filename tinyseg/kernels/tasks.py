@@ -46,6 +46,21 @@ def run(address, count, arguments):
         call_address(address, task, arguments)
 
 
+def borrowed(context, builder, kind, value):
+    """The argument, with arrays that do not own what they show: the caller does, as long as tasks run.
+
+    A view of an owner counts itself there, in the one place that all threads would wait for.
+    """
+    if isinstance(kind, types.BaseTuple):
+        parts = zip(kind, cgutils.unpack_tuple(builder, value))
+        return context.make_tuple(builder, kind, [borrowed(context, builder, *part) for part in parts])
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo, array.parent = (ir.Constant(owner.type, None) for owner in (array.meminfo, array.parent))
+        return array._getvalue()
+    return value
+
+
 @intrinsic
 def kept(typing, body, arguments):
     """(address of a function(task, address of a struct), address of the struct): it calls body(task, *arguments)."""
@@ -58,7 +73,7 @@ def kept(typing, body, arguments):
         outer.linkage = "internal"
         inside = ir.IRBuilder(outer.append_basic_block())
         task, address = context.call_conv.get_arguments(outer)
-        held = inside.load(inside.bitcast(address, struct.type))
+        held = borrowed(context, inside, arguments, inside.load(inside.bitcast(address, struct.type)))
         call = context.get_function(body, signature_of_body)
         call(inside, [task, *cgutils.unpack_tuple(inside, held)])
         context.call_conv.return_value(inside, context.get_dummy_value())
