@@ -86,14 +86,16 @@ def layers_of(system: System) -> list[Layer]:
     """In the order of the calls."""
     image, _, calls = run_empty(system.build(), (1, 3, system.size, system.size))
     found = []
-    for _, layer, (x, *_), _ in calls:
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and min(x.shape[2:]) > 1:
+    for call in calls:
+        layer, size = call.layer, call.images[0].shape[2:]
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and min(size) > 1:
             padding = layer.padding
             if padding == "same":
                 padding = tuple(same_padding(k, d)[0] for k, d in zip(layer.kernel_size, layer.dilation))
             padding = pair("padding", padding, minimum=0)
-            found.append(Layer((system.batch, *x.shape[1:]), layer.weight.shape, layer.stride, padding, layer.dilation,
-                               layer.groups, isinstance(layer, nn.ConvTranspose2d), x is image))
+            channels = sum(x.shape[1] for x in call.images)
+            found.append(Layer((system.batch, channels, *size), layer.weight.shape, layer.stride, padding, layer.dilation,
+                               layer.groups, isinstance(layer, nn.ConvTranspose2d), call.images[0] is image))
     return found
 
 
