@@ -189,3 +189,5 @@ def test_a_convolution_takes_a_pair_of_images_as_one(padding_mode, rng):
     np.testing.assert_allclose(layer(pair).numpy(), layer(F.cat(pair, dim=1)).numpy(), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"failed, given \(2, 2, 5, 4\), \(2, 2, 5, 4\)"):
         layer(pair[:1] * 2)
+    with pytest.raises(ValueError, match="Conv2d: a tuple of 3 images; expected one image or a pair"):
+        layer(pair[:1] * 3)

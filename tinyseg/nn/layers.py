@@ -69,6 +69,8 @@ class Conv2d(Layer):
 
     def forward(self, input: Any) -> Tensor:
         x, *beside = input if isinstance(input, tuple) else (input,)
+        if len(beside) > 1:
+            raise ValueError(f"Conv2d: a tuple of {len(input)} images; expected one image or a pair; join others with cat")
         if self.padding_mode == "zeros":
             return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, *beside)
         x, *beside = (F.pad(images, self._border(), mode=self.padding_mode) for images in (x, *beside))
