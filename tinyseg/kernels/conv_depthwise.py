@@ -25,7 +25,7 @@ from numba import get_num_threads, njit, prange
 from .bands import aligned_zeros
 from .depthwise_halves import bands_of_halves, convolve_halves, halves, spread_halves, weigh_halves
 from .depthwise_rows import convolve_rows, plan_of_rows, suits, weigh_rows
-from .inner import inner
+from .inner import inner, stamped
 from .simd import add_lane_products, add_tile, lanes, store_rows, store_tile, zero_tile
 from .winograd_tiles import ceil_div, gather_run, spread_run, zero_run
 
@@ -176,6 +176,7 @@ def weigh_jobs(total, x, shape, dy, out, c, jobs, layout, tables, inner, linear)
             store_tile(add_tile(tile, total, t * width), total, t * width)
 
 
+@stamped
 @njit(cache=True, parallel=True, nogil=True)
 def convolve(y, x, shape, out, weight, bias, kernel, geometry, back, tasks):
     """The formula above; y (N, C, *out), x (N, C, H, W) = shape and weight (C, 1, *kernel), all flat.
@@ -208,6 +209,7 @@ def convolve(y, x, shape, out, weight, bias, kernel, geometry, back, tasks):
             convolve_jobs(y, x, shape, out, weight, bias, mine, layout, tables, inner, linear)
 
 
+@stamped
 @njit(cache=True, parallel=True, nogil=True)
 def weigh(dw, x, shape, dy, out, kernel, geometry, tasks):
     """dw[c, u, v] = Σ_nij dy[n, c, i, j] x[n, c, i·s + u·d - p, j·s + v·d - p], all flat.

@@ -14,8 +14,10 @@ Called from Python, it is the plain Python function that it was written as.
 from __future__ import annotations
 
 import gc
+import hashlib
+import pathlib
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from numba.core import config, event, types
@@ -89,3 +91,21 @@ def inner(function: Callable | None = None, **options: Any) -> Any:
         return function
     options = {"nopython": True, "boundscheck": None, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **options}
     return Inner(function, {}, options, InnerCompiler)
+
+
+def stamped(kernel: Any) -> Any:
+    """Decorator of a kernel with parts from other files: a change of any file of this folder makes Numba compile it anew.
+
+    Numba stamps what it keeps on disk with the time and size of the kernel's own file, and knows nothing of what it took in.
+    """
+    if not config.DISABLE_JIT:                                                           # type: ignore[attr-defined]
+        kernel._cache._cache_file._source_stamp = stamp()
+    return kernel
+
+
+@lru_cache(maxsize=None)
+def stamp() -> str:
+    """Of all files of this folder, as they are now."""
+    files = [(file.name, file.stat()) for file in sorted(pathlib.Path(__file__).parent.glob("*.py"))]
+    times = [(name, status.st_mtime_ns, status.st_size) for name, status in files]
+    return hashlib.sha256(repr(times).encode()).hexdigest()

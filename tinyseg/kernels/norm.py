@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from .inner import inner
+from .inner import inner, stamped
 from .simd_memory import NEAR, end_streams, should_stream, stream_run
 from .sums import SUM, total
 from .tasks import each_task
@@ -156,6 +156,7 @@ def normalise_grad(dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, l
               (dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch))
 
 
+@stamped
 @njit(cache=True, parallel=True, nogil=True)
 def normalise_groups(y, mean, inverse_std, x, weight, bias, eps):
     """mean[n, g] and inverse_std[n, g] = 1 / √(σ² + eps) over the M values of group g of image n;

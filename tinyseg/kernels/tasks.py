@@ -23,6 +23,8 @@ from numba import get_num_threads, njit, prange, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
+from .inner import stamped
+
 INDEX = ir.IntType(64)
 SIGNATURE = [types.int64, types.voidptr]              # of what `run` calls: the task, and where its arguments are
 
@@ -89,13 +91,13 @@ def launch(count, *arguments):
 
 @lru_cache(maxsize=None)
 def launcher(body: Any) -> Callable:
-    """`launch` for this body.  Numba takes it for a function of the body's file, where a change makes it compile anew."""
+    """`launch` for this body, as a function of the body's file, beside which Numba keeps it."""
     here = body.py_func.__code__
     code = launch.__code__.replace(co_filename=here.co_filename, co_firstlineno=here.co_firstlineno, co_name=here.co_name)
     function = FunctionType(code, {"kept": kept, "run": run, "body": body, "__name__": body.__module__})
     function.__qualname__ = body.__qualname__
     get_num_threads()                # starts the threads, which a launcher from the cache, itself without a loop, does not
-    return njit(cache=True, nogil=True, no_cfunc_wrapper=True)(function)                    # type: ignore[call-overload]
+    return stamped(njit(cache=True, nogil=True, no_cfunc_wrapper=True)(function))           # type: ignore[call-overload]
 
 
 def each_task(body: Any, count: int, arguments: tuple) -> None:
