@@ -57,6 +57,12 @@ def test_dilated_convolutions_are_winograds_up_to_where_most_of_a_tile_is_around
 
 
 @pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
+def test_kernels_grow_only_where_enough_pixels_share_them():
+    shapes = [dict(image=(batch, 64, 4, 4), output=(batch, 64, 4, 4)) for batch in (1, 8, 32)]
+    assert [backends.conv2d.algorithm(deep(**shape)).name for shape in shapes] == ["taps", "winograd2", "winograd4"]
+
+
+@pytest.mark.skipif(not simd.COMPILED, reason="all is im2col")
 def test_taps_that_share_no_pixel_are_a_product():
     def chosen(kernel, stride, padding=0, channels=64, size=32, out=None, task="conv2d", outputs=65):
         out = out or size // stride

@@ -21,6 +21,8 @@ from .kernels import (conv, conv_depthwise, conv_direct, product, product_few, p
                       taps_weights, winograd, winograd_rows)
 from .kernels.side_by_side import Images, SideBySide
 
+KERNEL = 24       # with so many pixels a weight could be multiplied while it is transformed, or packed, and read from memory
+
 
 class Work(NamedTuple):
     """One task ("conv2d", "conv2d_input_grad" or "conv2d_weight_grad") of the convolution of an image to an output."""
@@ -122,20 +124,14 @@ def pairs_rows(work: Work) -> bool:
 
 
 def products(work: Work, m: int) -> int:
-    """Multiplications of F(m x m, 3 x 3) for each pair of channels of an image; with dilation it is δ x δ images."""
+    """Multiplications of F(m x m, 3 x 3) for each pair of channels; with dilation it is δ x δ images."""
     tiles = [-(-size // (m * dilation)) * dilation for size, dilation in zip(work.grid, work.geometry[4:])]
-    return tiles[0] * tiles[1] * (m + 2)**2
+    return (KERNEL + work.image[0] * math.prod(tiles)) * (m + 2)**2
 
 
-def pays_4(work: Work) -> bool:
-    """Fewer products than with smaller tiles, and kernels that do not outgrow the caches when 3 x 3 become 6 x 6."""
-    kernels = work.weight[0] * work.weight[1]
-    return (products(work, 4) < products(work, 2) and 6 * products(work, 4) < 5 * plain_products(work)
-            and kernels <= (1 << (15 if work.task == "conv2d_weight_grad" else 16)))
-
-
-def pays_2(work: Work) -> bool:
-    return 5 * products(work, 2) < 4 * plain_products(work)
+def plain_products(work: Work) -> int:
+    """Multiplications for each pair of channels, by the best algorithm but Winograd's: for a 3 x 3 kernel."""
+    return 9 * KERNEL + work.image[0] * (live_products(work) if sees_zeros(work) else 9 * math.prod(work.grid))
 
 
 def live_products(work: Work) -> int:
@@ -143,9 +139,14 @@ def live_products(work: Work) -> int:
     return taps.live_products(work.image[2:], work.output[2:], work.weight[2:], work.geometry)
 
 
-def plain_products(work: Work) -> int:
-    """Multiplications for each pair of channels of an image, by the best algorithm but Winograd's: for a 3 x 3 kernel."""
-    return live_products(work) if sees_zeros(work) else 9 * math.prod(work.grid)
+def pays_4(work: Work) -> bool:
+    """Less to multiply than otherwise, and kernels that do not outgrow the caches when 3 x 3 become 6 x 6."""
+    return (products(work, 4) < min(products(work, 2), plain_products(work))
+            and work.weight[0] * work.weight[1] <= (1 << (15 if work.task == "conv2d_weight_grad" else 16)))
+
+
+def pays_2(work: Work) -> bool:
+    return products(work, 2) < plain_products(work)
 
 
 def sees_zeros(work: Work) -> bool:
