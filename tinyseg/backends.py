@@ -21,7 +21,7 @@ from .kernels import (conv, conv_depthwise, conv_direct, product, product_few, p
                       taps_weights, winograd, winograd_rows)
 from .kernels.side_by_side import Images, SideBySide
 
-KERNEL = 24       # with so many pixels a weight could be multiplied while it is transformed, or packed, and read from memory
+SETUP = 24        # a kernel could be multiplied with so many more tiles, or pixels, while it is transformed, or packed
 
 
 class Work(NamedTuple):
@@ -126,12 +126,12 @@ def pairs_rows(work: Work) -> bool:
 def products(work: Work, m: int) -> int:
     """Multiplications of F(m x m, 3 x 3) for each pair of channels; with dilation it is δ x δ images."""
     tiles = [-(-size // (m * dilation)) * dilation for size, dilation in zip(work.grid, work.geometry[4:])]
-    return (KERNEL + work.image[0] * math.prod(tiles)) * (m + 2)**2
+    return (SETUP + work.image[0] * math.prod(tiles)) * (m + 2)**2
 
 
 def plain_products(work: Work) -> int:
     """Multiplications for each pair of channels, by the best algorithm but Winograd's: for a 3 x 3 kernel."""
-    return 9 * KERNEL + work.image[0] * (live_products(work) if sees_zeros(work) else 9 * math.prod(work.grid))
+    return 9 * SETUP + work.image[0] * (live_products(work) if sees_zeros(work) else 9 * math.prod(work.grid))
 
 
 def live_products(work: Work) -> int:

@@ -27,8 +27,8 @@ TASKS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 
 
 class Clock:
-    """Notes the moments at which functions begin and end, and does no more meanwhile: what runs cold between two kernels, as a
-    clock does, takes ten times as long as in a loop."""
+    """Notes the moments at which functions begin and end, and does no more meanwhile: between two kernels nothing of it is in
+    the caches, and each line takes several times as long as in a loop."""
 
     def __init__(self):
         self.notes = []                                    # a moment, and the name of what begins then, or None: something ends

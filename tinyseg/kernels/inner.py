@@ -99,7 +99,8 @@ def stamped(kernel: Any) -> Any:
     Numba stamps what it keeps on disk with the time and size of the kernel's own file, and knows nothing of what it took in.
     """
     if not config.DISABLE_JIT:                                                           # type: ignore[attr-defined]
-        kernel._cache._cache_file._source_stamp = stamp()
+        kept = kernel._cache._cache_file
+        kept._source_stamp = kept._source_stamp, stamp()
     return kernel
 
 
