@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import tinyseg as ts
-from tinyseg.versions import LARGE, checksum
+from tinyseg import buffers
+from tinyseg.versions import LARGE, checksum, share_memory
 
 
 def negate(array):
@@ -53,3 +54,13 @@ def test_writing_to_a_large_input_before_backward_is_an_error(rng):
     x.data[-1] = 7
     with pytest.raises(RuntimeError, match="changed"):
         y.backward()
+
+
+@pytest.mark.parametrize("make", [np.zeros, lambda size: buffers.empty((size,), np.float64)], ids=["own", "lent"])
+def test_memory_in_common_is_found_through_views(make):
+    x, y = make(LARGE), make(LARGE)
+    for one, other in [(x, x), (x, x[1:2]), (x[::2], x), (x[5:][:3], x[6:]), (x.reshape(2, -1)[0], x[:1])]:
+        assert share_memory(one, [y, other]) and share_memory(other, [y, one])
+    for one, other in [(x, y), (x[1:], y), (x, y[:1]), (x[:5], x[5:])]:
+        assert not share_memory(one, [other]) and not share_memory(other, [one])
+    assert not share_memory(x, [])

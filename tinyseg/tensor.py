@@ -241,7 +241,7 @@ def apply(op: type[Op], *inputs: Any, **settings: Any) -> Any:
     out = op.forward(context, *[None if t is None else t._array for t in tensors], **settings)
     out, *extras = out if isinstance(out, tuple) else (out,)
     out = np.asarray(out)
-    shared = [t._memory for t in tensors if t is not None and np.may_share_memory(out, t._array)]
+    shared = [t._memory for t in tensors if t is not None and share_memory(out, (t._array,))]
     result = _wrap(out, shared[0] if shared else None)
     if record:
         result.node = Node(op, context, tuple([_source(t) for t in tensors]), out, _relied_on(context, tensors, result))

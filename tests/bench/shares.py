@@ -21,6 +21,7 @@ from systems import CLASSES, SYSTEMS, UNET, System, training_step
 import tinyseg as ts
 from tinyseg import backends, buffers
 from tinyseg.op import REGISTRY
+from tinyseg.ops import conv
 from tinyseg.optim import Optimizer
 
 TASKS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
@@ -70,6 +71,7 @@ def clocked():
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(backends, "conv2d", backends.Choice(tuple(map(timed_kernels, backends.CONV2D)))))
+        stack.enter_context(mock.patch.object(conv, "_bias_grad", clock.timed("kernel bias_grad", conv._bias_grad)))
         stack.enter_context(mock.patch.object(Optimizer, "step", clock.timed("update", Optimizer.step)))
         for op in REGISTRY.values():
             for part in ("forward", "backward"):
