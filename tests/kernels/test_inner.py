@@ -141,9 +141,9 @@ from tinyseg.kernels import norm
 
 y, mean, x = np.empty((1, 1, 4)), np.empty((1, 1)), np.ones((1, 1, 4))
 norm.normalise_groups(y, mean, np.empty((1, 1)), x, np.ones(1), np.zeros(1), 0.5)
-one = np.empty((6, 1))
-norm.normalise(y, *one[:5], x, np.ones(1), np.zeros(1), 0.5, -np.inf, np.inf)
-print(mean.item(), one[0].item())
+statistics = np.empty((5, 1))
+norm.normalise(y, statistics, x, np.ones(1), np.zeros(1), 0.5, -np.inf, np.inf)
+print(mean.item(), statistics[norm.MEAN].item())
 """
 
 

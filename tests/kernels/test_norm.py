@@ -12,10 +12,10 @@ def normalised(x, dy, channels):
     """The result and all gradients, of some channels alone."""
     x, dy = (np.ascontiguousarray(a[:, channels]) for a in (x, dy))
     y, dx, number = buffers.empty_like(x), buffers.empty_like(x), x.dtype.type
-    mean, var, inverse_std, scale, shift, dweight, dbias, weight, bias = np.ones((9, x.shape[1]), x.dtype)
+    statistics, (dweight, dbias, weight, bias) = np.ones((5, x.shape[1]), x.dtype), np.ones((4, x.shape[1]), x.dtype)
     bounds = number(0), number(2)
-    norm.normalise(y, mean, var, inverse_std, scale, shift, x, weight, bias, number(1e-5), *bounds)
-    norm.normalise_grad(dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, *bounds, True)
+    norm.normalise(y, statistics, x, weight, bias, number(1e-5), *bounds)
+    norm.normalise_grad(dx, dweight, dbias, dy, x, statistics, *bounds, True)
     return y, dx, dweight, dbias
 
 

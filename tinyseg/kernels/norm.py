@@ -16,6 +16,7 @@ from .tasks import each_task
 
 FAR = 2 * NEAR       # bytes: the next operation still finds part of a smaller result in the cache that cores share
 BLOCK = 1024         # values that are computed in the first-level cache before they are streamed
+MEAN, VAR, INVERSE_STD, SCALE, SHIFT = range(5)      # rows of `statistics` (5, C), what is known of each channel
 
 
 @inner
@@ -81,38 +82,38 @@ def stream_combined(dx, dy, x, block, scale, shift, low, high, x_scale, offset):
 
 
 @inner
-def normalise_channel(c, y, mean, var, inverse_std, scale, shift, x, weight, bias, eps, low, high):
-    batch = len(x)
+def normalise_channel(c, y, statistics, x, weight, bias, eps, low, high):
+    batch, own = len(x), statistics[:, c]
     count = max(1, batch * x.shape[2])           # an empty batch has mean and variance 0
     s = 0.0
     for n in range(batch):
         s += total(x[n, c])
-    mean[c] = s / count
+    own[MEAN] = s / count
     s = 0.0
     for n in range(batch):
-        s += squared_deviation(x[n, c], mean[c])
-    var[c] = s / count
-    inverse_std[c] = 1 / np.sqrt(var[c] + eps)
-    scale[c] = weight[c] * inverse_std[c]
-    shift[c] = bias[c] - mean[c] * scale[c]
+        s += squared_deviation(x[n, c], own[MEAN])
+    own[VAR] = s / count
+    own[INVERSE_STD] = 1 / np.sqrt(own[VAR] + eps)
+    own[SCALE] = weight[c] * own[INVERSE_STD]
+    own[SHIFT] = bias[c] - own[MEAN] * own[SCALE]
     if y.nbytes >= FAR and should_stream(y, y.shape[2]):
         block = np.empty(BLOCK, y.dtype)
         for n in range(batch):
-            stream_held(y[n, c], x[n, c], block, scale[c], shift[c], low, high)
+            stream_held(y[n, c], x[n, c], block, own[SCALE], own[SHIFT], low, high)
         end_streams()
     else:
         for n in range(batch):
-            held(y[n, c], x[n, c], scale[c], shift[c], low, high)
+            held(y[n, c], x[n, c], own[SCALE], own[SHIFT], low, high)
 
 
-def normalise(y, mean, var, inverse_std, scale, shift, x, weight, bias, eps, low, high):
+def normalise(y, statistics, x, weight, bias, eps, low, high):
     """mean[c] = Σ_nq x[n, c, q] / M;  var[c] = Σ_nq (x[n, c, q] - mean[c])² / M, with M = N·Q values a channel;
 
-    inverse_std = 1 / √(var + eps);  scale = weight·inverse_std;  shift = bias - mean·scale;
+    inverse_std = 1 / √(var + eps);  scale = weight·inverse_std;  shift = bias - mean·scale: the rows of `statistics`;
 
     y[n, c, q] = scale[c] x[n, c, q] + shift[c], within bounds.
     """
-    each_task(normalise_channel, x.shape[1], (y, mean, var, inverse_std, scale, shift, x, weight, bias, eps, low, high))
+    each_task(normalise_channel, x.shape[1], (y, statistics, x, weight, bias, eps, low, high))
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -124,36 +125,37 @@ def scale_and_shift(y, x, scale, shift, low, high):
 
 
 @inner
-def channel_gradient(c, dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch):
+def channel_gradient(c, dx, dweight, dbias, dy, x, statistics, low, high, from_batch):
     batch, size = len(x), x.shape[2]
+    mean, inverse_std = statistics[MEAN, c], statistics[INVERSE_STD, c]
+    scale, shift = statistics[SCALE, c], statistics[SHIFT, c]
     s, t = 0.0, 0.0
     for n in range(batch):
-        image_s, image_t = gradient_sums(dy[n, c], x[n, c], mean[c], scale[c], shift[c], low, high)
+        image_s, image_t = gradient_sums(dy[n, c], x[n, c], mean, scale, shift, low, high)
         s += image_s
         t += image_t
-    dbias[c], dweight[c] = s, t * inverse_std[c]
+    dbias[c], dweight[c] = s, t * inverse_std
     x_scale = offset = dx.dtype.type(0)
     if from_batch and batch * size > 0:
-        per_value = scale[c] / dx.dtype.type(batch * size)
-        x_scale = -per_value * inverse_std[c] * dweight[c]
-        offset = -per_value * dbias[c] - x_scale * mean[c]
+        per_value = scale / dx.dtype.type(batch * size)
+        x_scale = -per_value * inverse_std * dweight[c]
+        offset = -per_value * dbias[c] - x_scale * mean
     if dx.nbytes >= FAR and should_stream(dx, size):
         block = np.empty(BLOCK, dx.dtype)
         for n in range(batch):
-            stream_combined(dx[n, c], dy[n, c], x[n, c], block, scale[c], shift[c], low, high, x_scale, offset)
+            stream_combined(dx[n, c], dy[n, c], x[n, c], block, scale, shift, low, high, x_scale, offset)
         end_streams()
     else:
         for n in range(batch):
-            combined(dx[n, c], dy[n, c], x[n, c], scale[c], shift[c], low, high, x_scale, offset)
+            combined(dx[n, c], dy[n, c], x[n, c], scale, shift, low, high, x_scale, offset)
 
 
-def normalise_grad(dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch):
+def normalise_grad(dx, dweight, dbias, dy, x, statistics, low, high, from_batch):
     """dbias = Σ g;  dweight = Σ g x̂;  dx = scale·(g - dbias/M - x̂·dweight/M),  x̂ = (x - mean)·inverse_std,
 
     with g = dy where the value lay between the bounds, else 0.  Statistics not from the batch are constants: dx = scale·g.
     """
-    each_task(channel_gradient, x.shape[1],
-              (dx, dweight, dbias, dy, x, mean, inverse_std, scale, shift, low, high, from_batch))
+    each_task(channel_gradient, x.shape[1], (dx, dweight, dbias, dy, x, statistics, low, high, from_batch))
 
 
 @stamped

@@ -24,23 +24,20 @@ class BatchNorm(Op):
 
     def forward(ctx, x, weight, bias, mean=None, var=None, *, eps, low, high):
         ctx.x, ctx.from_batch, number = positions(dense(x)), mean is None, x.dtype.type
-        ctx.bounds, y = (number(low), number(high)), buffers.empty_like(ctx.x)
+        ctx.bounds, ctx.statistics = (number(low), number(high)), np.empty((5, x.shape[1]), x.dtype)
+        y = buffers.empty_like(ctx.x)
         if ctx.from_batch:
-            mean, var, ctx.inverse_std, ctx.scale, ctx.shift = np.empty((5, x.shape[1]), x.dtype)
-            kernels.normalise(y, mean, var, ctx.inverse_std, ctx.scale, ctx.shift, ctx.x, dense(weight), dense(bias),
-                              number(eps), *ctx.bounds)
+            kernels.normalise(y, ctx.statistics, ctx.x, dense(weight), dense(bias), number(eps), *ctx.bounds)
         else:
-            ctx.inverse_std = 1 / np.sqrt(var + number(eps))
-            ctx.scale = weight * ctx.inverse_std
-            ctx.shift = bias - mean * ctx.scale
-            kernels.scale_and_shift(y, ctx.x, ctx.scale, ctx.shift, *ctx.bounds)
-        ctx.mean = dense(mean)
-        return y.reshape(x.shape), mean, var
+            inverse_std = 1 / np.sqrt(var + number(eps))
+            scale = weight * inverse_std
+            ctx.statistics[:] = mean, var, inverse_std, scale, bias - mean * scale
+            kernels.scale_and_shift(y, ctx.x, *ctx.statistics[kernels.SCALE:], *ctx.bounds)
+        return y.reshape(x.shape), ctx.statistics[kernels.MEAN], ctx.statistics[kernels.VAR]
 
     def backward(ctx, dy):
-        dx, dweight, dbias = buffers.empty_like(ctx.x), np.empty_like(ctx.mean), np.empty_like(ctx.mean)
-        kernels.normalise_grad(dx, dweight, dbias, positions(dense(dy)), ctx.x, ctx.mean, ctx.inverse_std, ctx.scale, ctx.shift,
-                               *ctx.bounds, ctx.from_batch)
+        dx, dweight, dbias = buffers.empty_like(ctx.x), np.empty(dy.shape[1], dy.dtype), np.empty(dy.shape[1], dy.dtype)
+        kernels.normalise_grad(dx, dweight, dbias, positions(dense(dy)), ctx.x, ctx.statistics, *ctx.bounds, ctx.from_batch)
         return (dx.reshape(dy.shape), dweight, dbias, None, None)[:len(ctx.needs_input_grad)]
 
     def reference(x, weight, bias, mean=None, var=None, *, eps, low, high):
