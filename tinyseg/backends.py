@@ -124,13 +124,13 @@ def pairs_rows(work: Work) -> bool:
 
 
 def products(work: Work, m: int) -> int:
-    """Multiplications of F(m x m, 3 x 3) for each pair of channels; with dilation it is δ x δ images."""
+    """Multiplications of F(m x m, 3 x 3) for each pair of channels, transform included; with dilation it is δ x δ images."""
     tiles = [-(-size // (m * dilation)) * dilation for size, dilation in zip(work.grid, work.geometry[4:])]
     return (SETUP + work.image[0] * math.prod(tiles)) * (m + 2)**2
 
 
 def plain_products(work: Work) -> int:
-    """Multiplications for each pair of channels, by the best algorithm but Winograd's: for a 3 x 3 kernel."""
+    """The same of the best algorithm but Winograd's, for a 3 x 3 kernel."""
     return 9 * SETUP + work.image[0] * (live_products(work) if sees_zeros(work) else 9 * math.prod(work.grid))
 
 
